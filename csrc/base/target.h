@@ -1,0 +1,39 @@
+// SPDX-License-Identifier: Apache-2.0
+// Target regions: everything between QB_TARGET_BEGIN_<isa> and QB_TARGET_END is compiled for that
+// tier, while the rest of the library keeps the baseline flags. Include every header *before* the
+// region, and never test __AVX2__ and the like inside it (gcc defines them there, clang does not).
+#ifndef QB_TARGET_H
+#define QB_TARGET_H
+
+#if defined(__x86_64__) || defined(_M_X64)
+#define QB_X86 1
+#include <immintrin.h>
+#else
+#define QB_X86 0
+#endif
+
+#define QB_PRAGMA(text) _Pragma(#text)
+
+#if defined(__clang__)
+#define QB_TARGET_BEGIN(features) \
+    QB_PRAGMA(clang attribute push(__attribute__((target(features))), apply_to = function))
+#define QB_TARGET_END QB_PRAGMA(clang attribute pop)
+#elif defined(__GNUC__)
+#define QB_TARGET_BEGIN(features) QB_PRAGMA(GCC push_options) QB_PRAGMA(GCC target(features))
+#define QB_TARGET_END QB_PRAGMA(GCC pop_options)
+#else // MSVC emits any intrinsic without a switch
+#define QB_TARGET_BEGIN(features)
+#define QB_TARGET_END
+#endif
+
+#define QB_TARGET_AVX2 "avx2,fma,f16c,bmi,bmi2,lzcnt,popcnt"
+#define QB_TARGET_AVX512                                                                      \
+    "avx2,fma,f16c,bmi,bmi2,lzcnt,popcnt,avx512f,avx512bw,avx512dq,avx512vl,avx512vnni,avx512vbmi"
+
+#if defined(_MSC_VER) && !defined(__clang__)
+#define QB_INLINE static __forceinline
+#else
+#define QB_INLINE static inline __attribute__((always_inline))
+#endif
+
+#endif

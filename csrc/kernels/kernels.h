@@ -1,0 +1,198 @@
+// SPDX-License-Identifier: Apache-2.0
+// Every kernel's signature and contract, once. The scalar file of a family *defines* the results;
+// every other tier must equal it bit for bit. Kernels know nothing of threads, Python or files; they
+// read and write exactly the extents stated here, ask no alignment (unless said) and no padding,
+// allocate nothing, and never fail: whatever a caller can get wrong was checked above them.
+//
+// Names: qb_<kernel>_<isa>, or qb_<kernel>_u<bits>_<isa> where there is one per width.
+#ifndef QB_KERNELS_H
+#define QB_KERNELS_H
+
+#include "../base/widths.h"
+
+#include <stddef.h>
+#include <stdint.h>
+
+// Rows (or groups) handled side by side by the lane kernels: one AVX-512 register of floats.
+#define QB_LANES 16
+
+// Longest run of elements whose integer sums are one exact int32: the cap of activation blocks.
+#define QB_BLOCK_MAX 256
+
+// ---- family "pack": dense LSB-first streams ------------------------------------------------------
+
+// Packs the low `bits` bits of n codes into ceil(n*bits/8) bytes; unused high bits of the last byte
+// are zero. Returns the bitwise or of (uint8_t)(codes[i] + bias) over all i (0 for n = 0): all codes
+// were in range exactly when the result has no bit at or above `bits`. bias is 0 for unsigned codes,
+// 2^(bits-1) for two's complement. The or may be gathered in any order, so it is the same everywhere.
+typedef uint8_t qb_pack_fn(const uint8_t *codes, size_t n, uint8_t bias, uint8_t *out);
+
+// Unpacks n codes from ceil(n*bits/8) bytes: codes[i] = (uint8_t)((code ^ flip) - sub).
+// (0, 0) gives unsigned codes; (h, h) with h = 2^(bits-1) sign-extends; (h, 0) turns two's
+// complement into offset binary.
+typedef void qb_unpack_fn(const uint8_t *in, size_t n, uint8_t flip, uint8_t sub, uint8_t *codes);
+
+// memcpy with stores that bypass the cache: for outputs larger than it. No overlap.
+typedef void qb_stream_fn(const void *src, size_t bytes, void *dst);
+
+// ---- family "quant": floats to codes and back ----------------------------------------------------
+
+// Elements in a run are cut into groups of `group` from its start; the last one may be short.
+// G = ceil(n/group) is the number of groups. n >= 1, group >= 1 (possibly larger than n).
+
+// IEEE half <-> float; narrowing rounds to nearest even, overflow gives infinity. A NaN becomes the
+// canonical quiet one (0x7FC00000, 0x7E00), as in base/float16.h.
+typedef void qb_widen_f16_fn(const uint16_t *x, size_t n, float *out);
+typedef void qb_narrow_f16_fn(const float *x, size_t n, uint16_t *out);
+
+// lo[g], hi[g] = least and greatest value of each group, never -0.0 (a zero result is +0.0).
+// Returns 0 if every x is finite; otherwise nonzero, and lo, hi hold anything.
+typedef int qb_range_fn(const float *x, size_t n, size_t group, float *lo, float *hi);
+
+// codes[i] = (uint8_t)(int)clamp(rint((x[i] - off[g]) * inv[g]) + z[g], lo, hi), every operation
+// rounded to float on its own, rint to nearest even; clamp(t) is first t > lo ? t : lo (so that a NaN
+// gives lo), then t < hi ? t : hi. lo >= -128, hi <= 255; negative results wrap modulo 256.
+typedef void qb_encode_fn(const float *x, size_t n, size_t group, const float *off, const float *inv,
+                          const float *z, float lo, float hi, uint8_t *codes);
+
+// out[i] = d[g] * ((float)codes[i] - z[g]), then + m[g] where m is not NULL; each operation rounded.
+typedef void qb_decode_fn(const uint8_t *codes, size_t n, size_t group, const float *d, const float *z,
+                          const float *m, float *out);
+
+// The search kernels work on QB_LANES groups side by side: element i of lane k is x[i*QB_LANES + k].
+// w (same shape) may be NULL: all ones. Per lane parameters:
+struct qb_lanes {
+    float off[QB_LANES], inv[QB_LANES]; // level = clamp(rint((x - off) * inv), lo, hi), as in encode
+    float lo[QB_LANES], hi[QB_LANES];
+    float d[QB_LANES], m[QB_LANES]; // value of a level = d * level + m, product and sum rounded
+};
+
+// Moments of the levels l against v = x - off, for a least-squares fit. For each lane, in index
+// order: p = w*l (or l), sums l: p, ll: p*l, lv: p*v, every operation rounded to float, no fma; each
+// run of QB_BLOCK_MAX elements is summed in float from zero and then added to the double total.
+struct qb_moments {
+    double l[QB_LANES], ll[QB_LANES], lv[QB_LANES];
+};
+typedef void qb_fit_fn(const float *x, const float *w, size_t n, const struct qb_lanes *p,
+                       struct qb_moments *out);
+
+// err[k] = sum over i, in index order and in double, of (e*e)*w with e = (double)x - (double)y, y the
+// float value of x's level (e*e alone where w is NULL).
+typedef void qb_trial_fn(const float *x, const float *w, size_t n, const struct qb_lanes *p,
+                         double *err);
+
+// Adds a tile to running error sums: lane i % QB_LANES gathers x*x and e*e in double (e = x - y, both
+// widened first), so that tiles must be multiples of QB_LANES but for the last. Returns the tile's
+// largest |e| (a NaN difference counts as infinity).
+struct qb_error_sums {
+    double xx[QB_LANES], ee[QB_LANES];
+};
+typedef double qb_error_fn(const float *x, const float *y, size_t n, struct qb_error_sums *sums);
+
+// ---- family "dot": quantized times quantized ------------------------------------------------------
+
+// For each segment s of `seg` elements (1..QB_BLOCK_MAX; the last may be short):
+// sums[3*s] = sum a*b, sums[3*s+1] = sum a, sums[3*s+2] = sum b; exact.
+typedef void qb_dot_fn(const uint8_t *a, const uint8_t *b, size_t n, size_t seg, int32_t *sums);
+
+// ---- family "matmul": codes times activations -----------------------------------------------------
+
+// Splits one activation block of n <= QB_BLOCK_MAX floats into `planes` (1..3) balanced base-256
+// digits. top = 127, 0x7F7F or 0x7F7F7F; amax = largest |x| (as integer bits). If amax is not finite
+// returns nonzero and leaves the outputs alone. If amax < 2^-100: *dx = 0, all digits 0. Otherwise
+// *dx = amax / top, q = clamp(rint(x * (1.0f / *dx)), -top, top), and digit p (p = 0 is the lowest,
+// each in [-128, 127]) goes to out[p*stride + i], so that q = sum of 256^p * digit p.
+typedef int qb_split_fn(const float *x, size_t n, int planes, size_t stride, int8_t *out, float *dx);
+
+// Gathers QB_LANES rows of n bytes (row r at rows + r*stride) into units of 4: byte i of row r goes to
+// lines[(i/4)*4*QB_LANES + r*4 + i%4]. Writes ceil(n/4)*4*QB_LANES bytes, the last unit filled with 0.
+typedef void qb_interleave_fn(const uint8_t *rows, size_t stride, size_t n, uint8_t *lines);
+
+// QB_LANES rows of weights times `cols` columns of activations, over `segments` runs of k. Segment s
+// covers units[s] units. Codes are unsigned bytes meaning code - z. For row r and column c, in segment
+// order, with A_p = sum over the segment of (code - z) * digit p, exact in int32:
+//   1 plane:  t = (float)A_0            2 planes: t = (float)(256*A_1 + A_0)
+//   3 planes: t = fma(256, (float)(256*A_2 + A_1), (float)A_0)
+//   acc = fma(d * dx, t, acc)           and then, where m is not NULL: acc = fma(m, dxsum, acc)
+struct qb_panel {
+    size_t segments;
+    const uint32_t *units;
+    const uint8_t *lines; // [sum of units][QB_LANES][4]
+    const float *d;       // [segments][QB_LANES]
+    const float *m;       // [segments][QB_LANES] or NULL
+    const int32_t *z;     // [segments][QB_LANES]
+};
+struct qb_activations {
+    size_t cols;
+    int planes;
+    const int8_t *digits; // [sum of units][cols][planes][4], zero where a segment's last unit ends early
+    const int32_t *sums;  // [segments][cols][planes]: sums of the digits
+    const float *dx;      // [segments][cols]
+    const float *dxsum;   // [segments][cols]: dx * (float)(sum of q), rounded
+};
+typedef void qb_panel_fn(const struct qb_panel *w, const struct qb_activations *x,
+                         float *acc /* [cols][QB_LANES], added to */);
+
+// ---- the table ------------------------------------------------------------------------------------
+
+#define QB_FAMILIES(X) X(pack) X(quant) X(dot) X(matmul)
+
+struct qb_kernels {
+#define X(family) const char *family##_isa; // the tier whose file serves this family here
+    QB_FAMILIES(X)
+#undef X
+    qb_pack_fn *pack[QB_MAX_BITS + 1];
+    qb_unpack_fn *unpack[QB_MAX_BITS + 1];
+    qb_stream_fn *stream;
+    qb_widen_f16_fn *widen_f16;
+    qb_narrow_f16_fn *narrow_f16;
+    qb_range_fn *range;
+    qb_encode_fn *encode;
+    qb_decode_fn *decode;
+    qb_fit_fn *fit;
+    qb_trial_fn *trial;
+    qb_error_fn *error;
+    qb_dot_fn *dot;
+    qb_split_fn *split;
+    qb_interleave_fn *interleave;
+    qb_panel_fn *panel;
+};
+
+// What each family's file of one tier provides. Adding a kernel: one line here, one in the struct.
+#define QB_PACK_WIDTH(bits, isa) qb_pack_fn qb_pack_u##bits##_##isa; qb_unpack_fn qb_unpack_u##bits##_##isa;
+#define QB_DECLARE_pack(isa)                                                                      \
+    QB_PACK_WIDTH(1, isa) QB_PACK_WIDTH(2, isa) QB_PACK_WIDTH(3, isa) QB_PACK_WIDTH(4, isa)       \
+    QB_PACK_WIDTH(5, isa) QB_PACK_WIDTH(6, isa) QB_PACK_WIDTH(7, isa) QB_PACK_WIDTH(8, isa)       \
+    qb_stream_fn qb_stream_##isa;
+#define QB_DECLARE_quant(isa)                                                                     \
+    qb_widen_f16_fn qb_widen_f16_##isa; qb_narrow_f16_fn qb_narrow_f16_##isa;                     \
+    qb_range_fn qb_range_##isa; qb_encode_fn qb_encode_##isa; qb_decode_fn qb_decode_##isa;       \
+    qb_fit_fn qb_fit_##isa; qb_trial_fn qb_trial_##isa; qb_error_fn qb_error_##isa;
+#define QB_DECLARE_dot(isa) qb_dot_fn qb_dot_##isa;
+#define QB_DECLARE_matmul(isa)                                                                    \
+    qb_split_fn qb_split_##isa; qb_interleave_fn qb_interleave_##isa; qb_panel_fn qb_panel_##isa;
+
+#define QB_TABLE_WIDTHS(kernel, isa)                                                              \
+    {NULL, qb_##kernel##_u1_##isa, qb_##kernel##_u2_##isa, qb_##kernel##_u3_##isa,                \
+     qb_##kernel##_u4_##isa, qb_##kernel##_u5_##isa, qb_##kernel##_u6_##isa,                      \
+     qb_##kernel##_u7_##isa, qb_##kernel##_u8_##isa}
+#define QB_TABLE_pack(isa)                                                                        \
+    .pack_isa = #isa, .pack = QB_TABLE_WIDTHS(pack, isa), .unpack = QB_TABLE_WIDTHS(unpack, isa), \
+    .stream = qb_stream_##isa,
+#define QB_TABLE_quant(isa)                                                                       \
+    .quant_isa = #isa, .widen_f16 = qb_widen_f16_##isa, .narrow_f16 = qb_narrow_f16_##isa,        \
+    .range = qb_range_##isa, .encode = qb_encode_##isa, .decode = qb_decode_##isa,                \
+    .fit = qb_fit_##isa, .trial = qb_trial_##isa, .error = qb_error_##isa,
+#define QB_TABLE_dot(isa) .dot_isa = #isa, .dot = qb_dot_##isa,
+#define QB_TABLE_matmul(isa)                                                                      \
+    .matmul_isa = #isa, .split = qb_split_##isa, .interleave = qb_interleave_##isa,               \
+    .panel = qb_panel_##isa,
+
+#define X(family) QB_DECLARE_##family(scalar)
+QB_FAMILIES(X)
+#undef X
+#define X(family) QB_DECLARE_##family(avx2) QB_DECLARE_##family(avx512)
+QB_FAMILIES(X)
+#undef X
+
+#endif

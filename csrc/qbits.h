@@ -1,0 +1,181 @@
+// SPDX-License-Identifier: Apache-2.0
+//
+// pyqbits: low-bit arithmetic. The one public header, and the text the Python binding is made from
+// (everything between the two CDEF marks is fed to cffi, so it holds plain declarations only).
+//
+// Words. A *code* is an integer of b bits (1..8) standing for a value. *Packed* codes form a dense
+// LSB-first stream: code k of a row occupies bits [k*b, k*b+b), bit n being bit n%8 of byte n/8; each
+// row starts on a byte; the unused bits of its last byte are zero. A *group* is a run of consecutive
+// elements of a row that share a scale (and a minimum or zero point).
+//
+// Conventions. Sizes are size_t, in elements unless the name says bytes. No pointer needs alignment
+// beyond that of its type, and byte pointers none; nothing outside the stated extents is read or
+// written. Inputs and outputs must not overlap. Functions that return int return QB_OK or an error
+// of enum qb_status (text: qb_status_text). They may be called from any number of threads.
+// Results are the same bits on every instruction set; the numerical definition is in csrc/README.md.
+#ifndef QBITS_H
+#define QBITS_H
+
+#include <stddef.h>
+#include <stdint.h>
+
+#ifdef __cplusplus
+extern "C" {
+#endif
+
+// QBITS_CDEF_BEGIN
+
+enum qb_status {
+    QB_OK = 0,
+    QB_ERR_MEMORY,          // an allocation failed
+    QB_ERR_ARGUMENT,        // an argument outside its domain
+    QB_ERR_SIZE,            // sizes whose product does not fit size_t
+    QB_ERR_CODE_RANGE,      // a code does not fit its width; fault.index is the first one
+    QB_ERR_NOT_FINITE,      // NaN or infinity in the input; fault.index is the first one
+    QB_ERR_SCALE_RANGE,     // a group's scale or minimum overflows the scale type; fault.index: its first element
+    QB_ERR_IMPORTANCE,      // a negative or non-finite importance; fault.index is the first one
+    QB_ERR_ISA_UNKNOWN,     // no such tier in this build
+    QB_ERR_ISA_UNSUPPORTED, // this machine cannot run that tier
+};
+
+// Where data was refused: the flat, row-major index of the element in the call's (rows, cols) input,
+// and for codes and floats its value.
+typedef struct {
+    size_t index;
+    double value;
+    int64_t code;
+} qb_fault;
+
+enum qb_dtype {
+    QB_U8, QB_I8, QB_U16, QB_I16, QB_U32, QB_I32, QB_U64, QB_I64, // codes
+    QB_F32, QB_F16, QB_BF16, QB_F64,                              // values
+};
+
+enum qb_zero {
+    QB_ZERO_NONE,  // symmetric: x = d * q, q in two's complement; one bit: x = -d or +d
+    QB_ZERO_MIN,   // x = d * q + m, q unsigned, m of the scale's type
+    QB_ZERO_POINT, // x = d * (q - z), q and z unsigned codes of the same width
+};
+
+enum qb_search {
+    QB_SEARCH_RTN,  // round to nearest with the scale the range gives
+    QB_SEARCH_MSE,  // least-squares fit over a grid of scales
+    QB_SEARCH_BEST, // finer grid, refinement, neighbouring stored scales
+};
+
+enum qb_families { QB_FAMILY_pack, QB_FAMILY_quant, QB_FAMILY_dot, QB_FAMILY_matmul, QB_FAMILY_COUNT };
+
+const char *qb_version(void);
+const char *qb_status_text(int status);
+
+// ---- instruction sets -----------------------------------------------------------------------------
+// Tiers are numbered from 0 (scalar), lowest first. The first use picks the best one the machine
+// runs, or the one the environment variable PYQBITS_ISA names; qb_isa_init reports whether that
+// name is good. qb_use_isa changes the tier for the whole process; running calls keep theirs.
+
+int qb_isa_init(void);
+int qb_isa_count(void);
+const char *qb_isa_name(int isa);
+const char *qb_isa_text(int isa);
+int qb_isa_supported(int isa);
+int qb_isa(void);
+int qb_use_isa(int isa);
+const char *qb_kernel_isa(int isa, int family); // the tier whose kernels serve a family on tier isa
+void qb_cpu_brand(char *out49);                 // at most 48 bytes and a zero
+
+// ---- packing --------------------------------------------------------------------------------------
+
+// Packs `rows` rows of `count` codes of an integer dtype (rows contiguous, one after another), each
+// into ceil(count*bits/8) bytes of out. is_signed: codes in [-2^(bits-1), 2^(bits-1)), stored in
+// two's complement modulo 2^bits; otherwise in [0, 2^bits). On QB_ERR_CODE_RANGE *fault names the
+// first bad code and out holds anything.
+int qb_pack(const void *codes, int dtype, size_t rows, size_t count, int bits, int is_signed,
+            uint8_t *out, qb_fault *fault);
+
+// The inverse. Rows of packed bytes start row_bytes apart (>= ceil(count*bits/8)). The dtype must
+// hold the codes: 8 unsigned bits need more than QB_I8.
+int qb_unpack(const uint8_t *in, size_t row_bytes, size_t rows, size_t count, int bits, int is_signed,
+              int dtype, void *out);
+
+// ---- quantized arrays -----------------------------------------------------------------------------
+
+// An affine format. group: elements that share a scale; a row length it does not divide leaves a
+// short last group. per_tensor: one scale for everything, group is ignored. scale: QB_F16, QB_BF16
+// or QB_F32.
+typedef struct {
+    int bits;
+    int zero;
+    int scale;
+    int per_tensor;
+    size_t group;
+} qb_format;
+
+// A quantized matrix: rows x cols elements, grouped along the columns, G = ceil(cols/group) groups a
+// row. codes: rows of ceil(cols*bits/8) packed bytes. scales: [rows][G] of the scale type (one if
+// per_tensor). mins: the same, QB_ZERO_MIN only. zeros: rows of ceil(G*bits/8) bytes of packed
+// integer zero points (one byte if per_tensor), QB_ZERO_POINT only. All contiguous. The pointers are
+// written by qb_quantize only.
+typedef struct {
+    qb_format format;
+    size_t rows, cols;
+    uint8_t *codes;
+    void *scales;
+    void *mins;
+    uint8_t *zeros;
+} qb_matrix;
+
+// Floats to read: element (r, c) at data + r*row_stride + c*col_stride, strides in bytes.
+typedef struct {
+    const void *data;
+    int dtype;
+    size_t rows, cols;
+    ptrdiff_t row_stride, col_stride;
+} qb_floats;
+
+// Quantizes x into `out`, whose sizes must agree with x's. importance: NULL, or non-negative float32
+// weights, element (r, c) at importance[r*importance_stride + c] (stride 0: one row for all); a group
+// whose weights are all zero counts as ones. zero_nonfinite: take NaN and infinity as 0 instead of
+// refusing them. On error out's arrays hold anything.
+int qb_quantize(const qb_floats *x, int search, const float *importance, size_t importance_stride,
+                int zero_nonfinite, const qb_matrix *out, qb_fault *fault);
+
+// Writes rows [first, first + rows) of q as floats (dtype QB_F32, QB_F16, QB_BF16 or QB_F64),
+// contiguous. Narrowing rounds to nearest even.
+int qb_dequantize(const qb_matrix *q, size_t first, size_t rows, int dtype, void *out);
+
+// Dequantizes the `count` rows whose numbers are in `rows` (each < q->rows, else QB_ERR_ARGUMENT).
+int qb_take(const qb_matrix *q, const int64_t *rows, size_t count, int dtype, void *out);
+
+// Effective float32 parameters of rows [first, first+rows), [rows][G] (one if per_tensor): scales,
+// and, where the format has them, minima and zero points. Any of the outputs may be NULL.
+int qb_parameters(const qb_matrix *q, size_t first, size_t rows, float *scales, float *mins, float *zeros);
+
+// ---- arithmetic -----------------------------------------------------------------------------------
+
+// out(n, m) = sum over k of q(m, k) * x(n, k): x has N rows of K = q->cols activations, out element
+// (n, m) is at out + n*out_n + m*out_m (in floats). planes: 1, 2 or 3 int8 digits an activation, i.e.
+// "int8", "int16", "int24". A column with a NaN or infinity gives the quiet NaN 0x7FC00000.
+int qb_matmul(const qb_matrix *q, const qb_floats *x, int planes, float *out, ptrdiff_t out_n,
+              ptrdiff_t out_m);
+
+// out[i] = dot product of row a_rows[i] of a and row b_rows[i] of b, float32. Both must have the same
+// number of columns and the same group boundaries.
+int qb_vecdot(const qb_matrix *a, const int64_t *a_rows, const qb_matrix *b, const int64_t *b_rows,
+              size_t count, float *out);
+
+// Error of q against the x it stands for, in one pass, sums in double.
+typedef struct {
+    double sum_xx; // sum of x*x
+    double sum_ee; // sum of (x - q)^2
+    double max_abs;
+    size_t max_index; // the first element with that error, row-major
+} qb_error_report;
+int qb_compare(const qb_floats *x, const qb_matrix *q, qb_error_report *report);
+
+// QBITS_CDEF_END
+
+#ifdef __cplusplus
+}
+#endif
+
+#endif
