@@ -115,6 +115,7 @@ typedef void qb_interleave_fn(const uint8_t *rows, size_t stride, size_t n, uint
 //   3 planes: t = fma(256, (float)(256*A_2 + A_1), (float)A_0)
 //   acc = fma(d * dx, t, acc)           and then, where m is not NULL: acc = fma(m, dxsum, acc)
 struct qb_panel {
+    int bits; // codes are below 2^bits
     size_t segments;
     const uint32_t *units;
     const uint8_t *lines; // [sum of units][QB_LANES][4]
