@@ -274,7 +274,7 @@ def multiply(q, x, activations="int24"):
             if q.format.zero == "min":
                 acc = fma(mins[:, group], (dx * xq.sum(axis=1).astype(F))[:, None], acc)
     acc[bad] = NAN
-    return acc
+    return np.where(np.isnan(acc), NAN, acc)
 
 
 def vecdot(a, b):
