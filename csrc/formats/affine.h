@@ -1,35 +1,65 @@
 // SPDX-License-Identifier: Apache-2.0
-// The affine formats: how the range of a group becomes its scale, minimum and zero point, and how a
-// search improves them. All parameters here are *effective*: the float values of what is stored.
+// The affine formats: how the range of a group becomes its scale, minimum and zero point. The text is
+// csrc/README.md, "Round to nearest" and "Searches".
 #ifndef QB_AFFINE_H
 #define QB_AFFINE_H
 
 #include "../kernels/kernels.h"
 #include "../qbits.h"
 
-// What a group's parameters are derived from.
-struct qb_range {
-    float lo, hi;    // least and greatest value
-    float extreme;   // the value of largest magnitude, the first of them
-    float low, high; // one bit only: the two levels, see qb_affine_levels
-};
-
-// A group's parameters: x = d * (q - z) + m (m only with QB_ZERO_MIN). q is the code as an unsigned
-// number: symmetric codes carry z = 2^(bits-1), one-bit symmetric codes count 0 and 2 with z = 1.
+// Parameters of a run of groups, arrays of one float a group. They are effective: the float values of
+// what is stored. inv = 1/d is what codes are rounded with. z and m are zero where the kind has none.
 struct qb_params {
-    float d, m, z;
+    float *d, *m, *z, *inv;
 };
 
-// Round-to-nearest parameters. Returns 0 where d or m overflows the scale type.
-int qb_affine_rtn(const qb_format *format, const struct qb_range *range, struct qb_params *out);
+// Levels are codes less the zero point: two's complement symmetric codes, q - z, or q.
+float qb_lowest_level(const qb_format *format);
+float qb_highest_level(const qb_format *format);
 
-// 1 / d, or 0 where d is zero or so small that 1 / d is not finite (the group then counts as zero).
-float qb_affine_inverse(float d);
+// One-bit formats without a zero point take means, not ranges.
+int qb_affine_takes_means(const qb_format *format);
 
-// Looks for parameters of lower (weighted) squared error for QB_LANES groups of n elements each.
-// x, w: lane layout of the fit kernel (w may be NULL). params: on entry those of round-to-nearest, on
-// return those to use: never of larger error, summed in double over the values as dequantized.
-void qb_affine_search(const struct qb_kernels *k, const qb_format *format, int search, const float *x,
-                      const float *w, size_t n, struct qb_params params[QB_LANES]);
+// What a one-bit group's parameters are derived from; a group may be added piece by piece.
+struct qb_means {
+    double sum, below, above; // of x (symmetric: of |x|); of the x < split; of the others
+    size_t n, n_below;
+    float split; // mean of x
+};
+void qb_means_first(const qb_format *format, struct qb_means *s, const float *x, size_t n);
+void qb_means_split(struct qb_means *s); // between the two passes; only minimum formats need the second
+void qb_means_second(struct qb_means *s, const float *x, size_t n);
+void qb_affine_from_means(const qb_format *format, const struct qb_means *s, float lo, float hi, float *d,
+                          float *m);
+
+// Unrounded d and m of n groups from their least and greatest value. Symmetric: where both are as far
+// from zero d is that of lo; the caller changes its sign if a hi comes first.
+void qb_affine_from_ranges(const qb_format *format, const float *lo, const float *hi, size_t n,
+                           const struct qb_params *p);
+
+// Rounds d and m to the scale type, derives inv and z, turns groups without a usable inverse into zero
+// groups. Returns the first group whose d or m is infinite, n if there is none.
+size_t qb_affine_settle(const struct qb_kernels *k, const qb_format *format, const float *lo, size_t n,
+                        const struct qb_params *p);
+
+// ---- searches (affine_search.c) --------------------------------------------------------------------
+
+// The values a search looks at, in the lane layout of the fit kernel: either QB_LANES groups side by
+// side, or one group dealt to the lanes (one_group). The data may come in pieces: `piece` points *x and
+// *w (NULL: ones) at the i-th and returns its length per lane.
+struct qb_samples {
+    const struct qb_kernels *k;
+    void *self;
+    size_t (*piece)(void *self, size_t i, const float **x, const float **w);
+    size_t pieces;
+    int one_group;
+    double weight[QB_LANES]; // sum of w per group, or the number of values
+    double sum[QB_LANES];    // sum of w*x, or of x
+};
+
+// Looks for parameters of lower (weighted) squared error than those of round to nearest, which p holds
+// (QB_LANES groups, one_group: the first). Leaves p as it is where it finds none.
+void qb_affine_search(const struct qb_samples *s, const qb_format *format, int search,
+                      const struct qb_params *p);
 
 #endif
