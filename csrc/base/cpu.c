@@ -3,6 +3,7 @@
 // that it saves the registers: without the second, AVX-512 code dies on CPUs that advertise it.
 #include "cpu.h"
 
+#include "../qbits.h"
 #include "isa.h"
 
 #include <string.h>
@@ -78,16 +79,16 @@ uint32_t qb_isa_mask(void)
     return qb_isa_mask_from(&id);
 }
 
-void qb_cpu_brand(char out[49])
+void qb_cpu_brand(char *out49)
 {
-    memset(out, 0, 49);
+    memset(out49, 0, 49);
 #if QB_X86
     uint32_t r[4];
     cpuid(0x80000000u, 0, r);
     if (r[0] < 0x80000004u) return;
     for (uint32_t i = 0; i < 3; i++) {
         cpuid(0x80000002u + i, 0, r);
-        memcpy(out + 16 * i, r, 16);
+        memcpy(out49 + 16 * i, r, 16);
     }
 #endif
 }

@@ -19,7 +19,4 @@ uint32_t qb_isa_mask_from(const struct qb_cpuid *id);
 // The same for the machine this runs on.
 uint32_t qb_isa_mask(void);
 
-// The processor's name as it gives it, or "" where it does not; at most 48 bytes and a zero.
-void qb_cpu_brand(char out[49]);
-
 #endif
