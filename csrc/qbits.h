@@ -63,7 +63,10 @@ enum qb_search {
     QB_SEARCH_BEST, // finer grid, refinement, neighbouring stored scales
 };
 
-enum qb_families { QB_FAMILY_pack, QB_FAMILY_quant, QB_FAMILY_dot, QB_FAMILY_matmul, QB_FAMILY_COUNT };
+enum qb_families {
+    QB_FAMILY_pack, QB_FAMILY_quant, QB_FAMILY_search, QB_FAMILY_dot, QB_FAMILY_matmul,
+    QB_FAMILY_COUNT
+};
 
 const char *qb_version(void);
 const char *qb_status_text(int status);

@@ -40,6 +40,8 @@ typedef void qb_stream_fn(const void *src, size_t bytes, void *dst);
 // Elements in a run are cut into groups of `group` from its start; the last one may be short.
 // G = ceil(n/group) is the number of groups. n >= 1, group >= 1 (possibly larger than n).
 
+// A NaN made by arithmetic on these floats may have any payload and sign.
+
 // IEEE half <-> float; narrowing rounds to nearest even, overflow gives infinity. A NaN becomes the
 // canonical quiet one (0x7FC00000, 0x7E00), as in base/float16.h.
 typedef void qb_widen_f16_fn(const uint16_t *x, size_t n, float *out);
@@ -51,19 +53,24 @@ typedef int qb_range_fn(const float *x, size_t n, size_t group, float *lo, float
 
 // codes[i] = (uint8_t)(int)clamp(rint((x[i] - off[g]) * inv[g]) + z[g], lo, hi), every operation
 // rounded to float on its own, rint to nearest even; clamp(t) is first t > lo ? t : lo (so that a NaN
-// gives lo), then t < hi ? t : hi. lo >= -128, hi <= 255; negative results wrap modulo 256.
+// gives lo), then t < hi ? t : hi. off or z may be NULL: all zeros, and faster. lo <= hi and every
+// z[g] are integers in [-128, 255], and lo..hi fits one signed or one unsigned byte.
 typedef void qb_encode_fn(const float *x, size_t n, size_t group, const float *off, const float *inv,
                           const float *z, float lo, float hi, uint8_t *codes);
 
 // out[i] = d[g] * ((float)codes[i] - z[g]), then + m[g] where m is not NULL; each operation rounded.
+// z may be NULL: all zeros, and faster.
 typedef void qb_decode_fn(const uint8_t *codes, size_t n, size_t group, const float *d, const float *z,
                           const float *m, float *out);
 
-// The search kernels work on QB_LANES groups side by side: element i of lane k is x[i*QB_LANES + k].
+// ---- family "search": errors of candidate parameters -----------------------------------------------
+
+// The search kernels work on QB_LANES groups side by side: element i of lane k is x[i*QB_LANES + k]
+// (what the interleave kernel of family "matmul" makes of QB_LANES runs of floats).
 // w (same shape) may be NULL: all ones. Per lane parameters:
 struct qb_lanes {
     float off[QB_LANES], inv[QB_LANES]; // level = clamp(rint((x - off) * inv), lo, hi), as in encode
-    float lo[QB_LANES], hi[QB_LANES];
+    float lo[QB_LANES], hi[QB_LANES];   // integers in [-128, 255], lo <= hi
     float d[QB_LANES], m[QB_LANES]; // value of a level = d * level + m, product and sum rounded
 };
 
@@ -136,7 +143,7 @@ typedef void qb_panel_fn(const struct qb_panel *w, const struct qb_activations *
 
 // ---- the table ------------------------------------------------------------------------------------
 
-#define QB_FAMILIES(X) X(pack) X(quant) X(dot) X(matmul)
+#define QB_FAMILIES(X) X(pack) X(quant) X(search) X(dot) X(matmul)
 
 struct qb_kernels {
 #define X(family) const char *family##_isa; // the tier whose file serves this family here
@@ -167,7 +174,8 @@ struct qb_kernels {
     qb_stream_fn qb_stream_##isa;
 #define QB_DECLARE_quant(isa)                                                                     \
     qb_widen_f16_fn qb_widen_f16_##isa; qb_narrow_f16_fn qb_narrow_f16_##isa;                     \
-    qb_range_fn qb_range_##isa; qb_encode_fn qb_encode_##isa; qb_decode_fn qb_decode_##isa;       \
+    qb_range_fn qb_range_##isa; qb_encode_fn qb_encode_##isa; qb_decode_fn qb_decode_##isa;
+#define QB_DECLARE_search(isa)                                                                    \
     qb_fit_fn qb_fit_##isa; qb_trial_fn qb_trial_##isa; qb_error_fn qb_error_##isa;
 #define QB_DECLARE_dot(isa) qb_dot_fn qb_dot_##isa;
 #define QB_DECLARE_matmul(isa)                                                                    \
@@ -182,8 +190,9 @@ struct qb_kernels {
     .stream = qb_stream_##isa,
 #define QB_TABLE_quant(isa)                                                                       \
     .quant_isa = #isa, .widen_f16 = qb_widen_f16_##isa, .narrow_f16 = qb_narrow_f16_##isa,        \
-    .range = qb_range_##isa, .encode = qb_encode_##isa, .decode = qb_decode_##isa,                \
-    .fit = qb_fit_##isa, .trial = qb_trial_##isa, .error = qb_error_##isa,
+    .range = qb_range_##isa, .encode = qb_encode_##isa, .decode = qb_decode_##isa,
+#define QB_TABLE_search(isa)                                                                      \
+    .search_isa = #isa, .fit = qb_fit_##isa, .trial = qb_trial_##isa, .error = qb_error_##isa,
 #define QB_TABLE_dot(isa) .dot_isa = #isa, .dot = qb_dot_##isa,
 #define QB_TABLE_matmul(isa)                                                                      \
     .matmul_isa = #isa, .split = qb_split_##isa, .interleave = qb_interleave_##isa,               \
