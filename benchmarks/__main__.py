@@ -1,0 +1,110 @@
+"""`python -m benchmarks`: every operation as a ratio to its reference, one table.
+
+    python -m benchmarks                          the best tier of this machine
+    python -m benchmarks --isa all --json out.json
+    python -m benchmarks --filter "unpack 4 bits"
+
+A ratio of 1 is the speed of the reference, larger is faster; see benchmarks/README.md.
+"""
+
+from __future__ import annotations
+
+import argparse
+import dataclasses
+import json
+import platform
+import sys
+from collections.abc import Iterable, Iterator
+from pathlib import Path
+
+import numpy as np
+
+import pyqbits as qb
+from benchmarks import bench_linalg, bench_pack, bench_quant, cases, timing
+from pyqbits._native import ffi, lib
+
+SUITES = (bench_pack, bench_quant, bench_linalg)
+
+
+def select(sizes: cases.Sizes, words: str) -> Iterator[cases.Case]:
+    """The cases whose description contains the words."""
+    for suite in SUITES:
+        for case in suite.cases(sizes):
+            text = f"{case.operation} {case.what} {case.size}"
+            if words in text:
+                yield case
+
+
+def measure(selected: Iterable[cases.Case], isas: list[str], rounds: int) -> list[dict]:
+    records = []
+    for case in selected:
+        print(f"\r\033[K{case}", end="", file=sys.stderr, flush=True)
+        for isa in isas:
+            result = dataclasses.asdict(case.measure(isa, rounds))
+            named = {key: getattr(case, key) for key in ("operation", "what", "size", "reference")}
+            records.append({**named, "isa": isa, **result})
+    print("\r\033[K", end="", file=sys.stderr, flush=True)
+    return records
+
+
+def table(records: list[dict], isas: list[str]) -> str:
+    """A Markdown table: one row a case, one column a tier."""
+    head = ["operation", "what", "size", "ratio to", *isas]
+    rows: dict[tuple, list[str]] = {}
+    for record in records:
+        key = tuple(record[name] for name in ("operation", "what", "size", "reference"))
+        spread = f"{record['low']:.2f}..{record['high']:.2f}"
+        rows.setdefault(key, []).append(f"{record['ratio']:.2f} ({spread}) {duration(record['seconds'])}")
+    lines = [head, ["---"] * len(head), *([*key, *cells] for key, cells in rows.items())]
+    return "\n".join(f"| {' | '.join(line)} |" for line in lines)
+
+
+def duration(seconds: float) -> str:
+    for unit, name in ((1e-6, "us"), (1e-3, "ms")):
+        if seconds < 1000 * unit:
+            return f"{seconds / unit:.3g} {name}"
+    return f"{seconds:.3g} s"
+
+
+def machine() -> dict[str, str]:
+    """What the numbers depend on, without names of hosts or paths."""
+    brand = ffi.new("char[49]")
+    lib.qb_cpu_brand(brand)
+    return {
+        "cpu": ffi.string(brand).decode().strip(),
+        "isas": " ".join(qb.available_isas()),
+        "system": f"{platform.system()} {platform.machine()}",
+        "libc": " ".join(platform.libc_ver()),
+        "python": platform.python_version(),
+        "numpy": np.__version__,
+        "pyqbits": qb.__version__,
+    }
+
+
+def parse(arguments: list[str] | None) -> argparse.Namespace:
+    parser = argparse.ArgumentParser(prog="python -m benchmarks", description=__doc__.splitlines()[0])
+    add = parser.add_argument
+    add("--filter", default="", metavar="TEXT", help="only cases whose description contains TEXT")
+    add("--isa", default=qb.isa(), help="a tier's name, or 'all' (default: %(default)s)")
+    add("--rounds", type=int, default=timing.ROUNDS, help="rounds a case (default: %(default)s)")
+    add("--json", type=Path, metavar="FILE", help="writes all figures and the machine to FILE")
+    add("--quick", action="store_true", help="tiny inputs: does everything run?")
+    options = parser.parse_args(arguments)
+    if options.isa not in ("all", *qb.available_isas()):
+        parser.error(f"--isa {options.isa}: this machine runs {', '.join(qb.available_isas())}")
+    return options
+
+
+def main(arguments: list[str] | None = None) -> None:
+    options = parse(arguments)
+    isas = list(qb.available_isas()) if options.isa == "all" else [options.isa]
+    selected = select(cases.QUICK if options.quick else cases.Sizes(), options.filter)
+    records = measure(selected, isas, options.rounds)
+    print(table(records, isas))
+    if options.json:
+        figures = {"machine": machine(), "rounds": options.rounds, "results": records}
+        options.json.write_text(json.dumps(figures, indent=1) + "\n")
+
+
+if __name__ == "__main__":
+    main()
