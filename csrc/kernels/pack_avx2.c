@@ -1,0 +1,202 @@
+// SPDX-License-Identifier: Apache-2.0
+// Packing, 32 codes a step. Byte shuffles bring the bytes that hold a code into a 16-bit lane, and
+// multiplications by powers of two do what AVX2 lacks: shifts by a different count in each lane.
+//   unpack  vpshufb, vpmulhuw (even codes, a right shift) and vpmullw (odd codes, a left shift)
+//   pack    vpmaddubsw, vpmaddwd (2 and 4 codes side by side), vpsllvd + vpsrlq (8), vpshufb
+// Codes that do not fill a step, or whose step would touch bytes outside the extents, are the tail's.
+#include "kernels.h"
+#include "pack_tail.h"
+
+#include "../base/target.h"
+
+#include <string.h>
+
+enum { STEP = 32 };
+
+// ---- tables -----------------------------------------------------------------------------------------
+
+// Where code k of a step lies: bit k*b of the step's bytes. Up to 4 bits the 16 bytes of a step are in
+// both lanes; above, the low lane *ends* with its 16 codes' 2b bytes, so that one load serves both.
+#define BASE(b, k) ((b) > 4 ? ((k) < 16 ? 16 - 2 * (b) : -2 * (b)) : 0)
+#define BYTE_AT(byte) ((byte) < 0 || (byte) > 15 ? 0x80 : (byte)) // 0x80: a zero
+// Even codes are shifted right by 1..8 bits, counted from the byte before where they start on a byte.
+#define EVEN_BYTE(b, k) (((k) * (b) + 7) / 8 - 1 + BASE(b, k))
+#define EVEN_SHIFT(b, k) ((k) * (b) - 8 * (((k) * (b) + 7) / 8 - 1))
+#define ODD_BYTE(b, k) ((k) * (b) / 8 + BASE(b, k))
+#define ODD_SHIFT(b, k) (8 - (k) * (b) % 8)
+
+#define EVEN_PAIR(b, k) BYTE_AT(EVEN_BYTE(b, k)), BYTE_AT(EVEN_BYTE(b, k) + 1),
+#define ODD_PAIR(b, k) BYTE_AT(ODD_BYTE(b, (k) + 1)), BYTE_AT(ODD_BYTE(b, (k) + 1) + 1),
+#define EVEN_FACTOR(b, k) (uint16_t)(1 << (16 - EVEN_SHIFT(b, k))),
+#define ODD_FACTOR(b, k) (uint16_t)(1 << ODD_SHIFT(b, (k) + 1)),
+#define PAIRS(item, b)                                                                            \
+    item(b, 0) item(b, 2) item(b, 4) item(b, 6) item(b, 8) item(b, 10) item(b, 12) item(b, 14)    \
+    item(b, 16) item(b, 18) item(b, 20) item(b, 22) item(b, 24) item(b, 26) item(b, 28) item(b, 30)
+
+static const struct {
+    uint8_t even_bytes[STEP], odd_bytes[STEP];
+    uint16_t even_factors[STEP / 2], odd_factors[STEP / 2];
+} unpack_tables[QB_MAX_BITS] = {
+#define X(b)                                                                                      \
+    [b] = {{PAIRS(EVEN_PAIR, b)}, {PAIRS(ODD_PAIR, b)}, {PAIRS(EVEN_FACTOR, b)}, {PAIRS(ODD_FACTOR, b)}},
+    QB_SUB_BYTE_WIDTHS(X)
+#undef X
+};
+
+// The b low bytes of both words of a lane, side by side: byte i of 2b.
+#define SQUEEZED(b, i) ((i) < (b) ? (i) : (i) < 2 * (b) ? 8 + (i) - (b) : 0x80)
+#define SQUEEZED_LANE(b)                                                                          \
+    SQUEEZED(b, 0), SQUEEZED(b, 1), SQUEEZED(b, 2), SQUEEZED(b, 3), SQUEEZED(b, 4), SQUEEZED(b, 5), \
+    SQUEEZED(b, 6), SQUEEZED(b, 7), SQUEEZED(b, 8), SQUEEZED(b, 9), SQUEEZED(b, 10), SQUEEZED(b, 11), \
+    SQUEEZED(b, 12), SQUEEZED(b, 13), SQUEEZED(b, 14), SQUEEZED(b, 15)
+static const uint8_t squeeze_tables[QB_MAX_BITS][16] = {
+#define X(b) [b] = {SQUEEZED_LANE(b)},
+    QB_SUB_BYTE_WIDTHS(X)
+#undef X
+};
+
+#if QB_X86
+QB_TARGET_BEGIN(QB_TARGET_AVX2)
+
+QB_INLINE __m256i load(const void *p) { return _mm256_loadu_si256((const __m256i *)p); }
+QB_INLINE __m128i load_half(const void *p) { return _mm_loadu_si128((const __m128i *)p); }
+QB_INLINE void store(void *p, __m256i x) { _mm256_storeu_si256((__m256i *)p, x); }
+QB_INLINE void store_half(void *p, __m128i x) { _mm_storeu_si128((__m128i *)p, x); }
+
+// ---- unpack -----------------------------------------------------------------------------------------
+
+// Bytes that load_step reads, from the first of the step's.
+QB_INLINE size_t load_reach(const int bits)
+{
+    return bits == 8 ? 32 : bits > 4 ? 2 * (size_t)bits + 16 : bits == 3 ? 16 : 4 * (size_t)bits;
+}
+
+// The bytes of a step, as BASE says. Above 4 bits all but the first step also read bytes before it.
+QB_INLINE __m256i load_step(const uint8_t *in, int first, const int bits)
+{
+    if (bits == 8) return load(in);
+    if (bits > 4) {
+        if (!first) return load(in + 2 * bits - 16);
+        return _mm256_set_m128i(load_half(in + 2 * bits), _mm_slli_si128(load_half(in), 16 - 2 * bits));
+    }
+    int32_t four;
+    int64_t eight;
+    memcpy(&four, in, sizeof four);
+    if (bits == 1) return _mm256_set1_epi32(four);
+    memcpy(&eight, in, sizeof eight);
+    if (bits == 2) return _mm256_set1_epi64x(eight);
+    return _mm256_broadcastsi128_si256(load_half(in));
+}
+
+QB_INLINE __m256i unpack_step(__m256i x, const int bits)
+{
+    if (bits == 8) return x;
+    const __m256i mask = _mm256_set1_epi16((int16_t)((1 << bits) - 1));
+    const __m256i even = _mm256_shuffle_epi8(x, load(unpack_tables[bits].even_bytes));
+    const __m256i odd = _mm256_shuffle_epi8(x, load(unpack_tables[bits].odd_bytes));
+    const __m256i low = _mm256_mulhi_epu16(even, load(unpack_tables[bits].even_factors));
+    const __m256i high = _mm256_mullo_epi16(odd, load(unpack_tables[bits].odd_factors));
+    return _mm256_or_si256(_mm256_and_si256(low, mask), _mm256_and_si256(high, _mm256_slli_epi16(mask, 8)));
+}
+
+QB_INLINE void unpack(const uint8_t *in, size_t n, uint8_t flip, uint8_t sub, uint8_t *codes, const int bits)
+{
+    const __m256i flips = _mm256_set1_epi8((char)flip), subs = _mm256_set1_epi8((char)sub);
+    const uint8_t *const end = in + n / 8 * (size_t)bits; // no further than whole words
+    int first = 1;
+    for (; n >= STEP && (size_t)(end - in) >= load_reach(bits); n -= STEP, codes += STEP, in += 4 * bits) {
+        const __m256i x = unpack_step(load_step(in, first, bits), bits);
+        store(codes, _mm256_sub_epi8(_mm256_xor_si256(x, flips), subs));
+        first = 0;
+    }
+    qb_unpack_tail(in, n, flip, sub, codes, bits);
+}
+
+// ---- pack -------------------------------------------------------------------------------------------
+
+// Bytes that pack_step writes.
+QB_INLINE size_t store_reach(const int bits)
+{
+    return bits == 8 ? 32 : bits == 1 ? 4 : bits == 4 ? 16 : 2 * (size_t)bits + 16;
+}
+
+QB_INLINE void pack_step(__m256i x, uint8_t *out, const int bits)
+{
+    if (bits == 8) {
+        store(out, x);
+        return;
+    }
+    if (bits == 1) {
+        const int32_t signs = _mm256_movemask_epi8(_mm256_slli_epi16(x, 7));
+        memcpy(out, &signs, sizeof signs);
+        return;
+    }
+    // The weights are the unsigned operand, since 2^7 is one of them; the codes are below 128.
+    x = _mm256_and_si256(x, _mm256_set1_epi8((char)((1 << bits) - 1)));
+    x = _mm256_maddubs_epi16(_mm256_set1_epi16((int16_t)(1 | 1 << (bits + 8))), x);
+    if (bits == 4) {
+        const __m256i bytes = _mm256_packus_epi16(x, x);
+        store_half(out, _mm256_castsi256_si128(_mm256_permute4x64_epi64(bytes, 0x08)));
+        return;
+    }
+    x = _mm256_madd_epi16(x, _mm256_set1_epi32(1 | 1 << (2 * bits + 16)));
+    x = _mm256_sllv_epi32(x, _mm256_set1_epi64x(32 - 4 * bits));
+    x = _mm256_srli_epi64(x, 32 - 4 * bits);
+    x = _mm256_shuffle_epi8(x, _mm256_broadcastsi128_si256(load_half(squeeze_tables[bits])));
+    store_half(out, _mm256_castsi256_si128(x));
+    store_half(out + 2 * bits, _mm256_extracti128_si256(x, 1));
+}
+
+QB_INLINE uint8_t or_bytes(__m256i x)
+{
+    const __m128i half = _mm_or_si128(_mm256_castsi256_si128(x), _mm256_extracti128_si256(x, 1));
+    uint64_t word = (uint64_t)_mm_cvtsi128_si64(_mm_or_si128(half, _mm_unpackhi_epi64(half, half)));
+    word |= word >> 32;
+    word |= word >> 16;
+    return (uint8_t)(word | word >> 8);
+}
+
+QB_INLINE uint8_t pack(const uint8_t *codes, size_t n, uint8_t bias, uint8_t *out, const int bits)
+{
+    const __m256i biases = _mm256_set1_epi8((char)bias);
+    const uint8_t *const end = out + n / 8 * (size_t)bits;
+    __m256i seen = _mm256_setzero_si256();
+    for (; n >= STEP && (size_t)(end - out) >= store_reach(bits); n -= STEP, codes += STEP, out += 4 * bits) {
+        const __m256i x = load(codes);
+        seen = _mm256_or_si256(seen, _mm256_add_epi8(x, biases));
+        pack_step(x, out, bits);
+    }
+    return or_bytes(seen) | qb_pack_tail(codes, n, bias, out, bits);
+}
+
+// ---- the kernels ------------------------------------------------------------------------------------
+
+#define X(bits)                                                                                   \
+    uint8_t qb_pack_u##bits##_avx2(const uint8_t *codes, size_t n, uint8_t bias, uint8_t *out)    \
+    {                                                                                             \
+        return pack(codes, n, bias, out, bits);                                                   \
+    }                                                                                             \
+    void qb_unpack_u##bits##_avx2(const uint8_t *in, size_t n, uint8_t flip, uint8_t sub,         \
+                                  uint8_t *codes)                                                 \
+    {                                                                                             \
+        unpack(in, n, flip, sub, codes, bits);                                                    \
+    }
+QB_WIDTHS(X)
+#undef X
+
+void qb_stream_avx2(const void *src, size_t bytes, void *dst)
+{
+    const uint8_t *from = (const uint8_t *)src;
+    uint8_t *to = (uint8_t *)dst;
+    const size_t skew = (size_t)(-(uintptr_t)to & 31), head = skew < bytes ? skew : bytes;
+    memcpy(to, from, head);
+    from += head;
+    to += head;
+    bytes -= head;
+    for (; bytes >= 32; bytes -= 32, from += 32, to += 32) _mm256_stream_si256((__m256i *)to, load(from));
+    memcpy(to, from, bytes);
+    _mm_sfence(); // streaming stores become visible before whatever the caller does next
+}
+
+QB_TARGET_END
+#endif
