@@ -53,13 +53,24 @@ struct qb_samples {
     size_t (*piece)(void *self, size_t i, const float **x, const float **w);
     size_t pieces;
     int one_group;
-    double weight[QB_LANES]; // sum of w per group, or the number of values
+    double weight[QB_LANES]; // sum of w, or the number of values, per group
     double sum[QB_LANES];    // sum of w*x, or of x
 };
+void qb_samples_sum(struct qb_samples *s); // fills in the last two
+
+float qb_greatest_weight(const float *w, size_t n);
+
+// A power of two that brings weights up to `greatest` below 1, so that sums of products with them do
+// not overflow; 0 where all are zero, which then count as ones.
+float qb_weight_scale(float greatest);
 
 // Looks for parameters of lower (weighted) squared error than those of round to nearest, which p holds
 // (QB_LANES groups, one_group: the first). Leaves p as it is where it finds none.
 void qb_affine_search(const struct qb_samples *s, const qb_format *format, int search,
                       const struct qb_params *p);
+
+// The same for the one-bit symmetric format.
+void qb_affine_search_sign(const struct qb_samples *s, const qb_format *format, int search,
+                           const struct qb_params *p);
 
 #endif

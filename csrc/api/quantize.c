@@ -1,0 +1,247 @@
+// SPDX-License-Identifier: Apache-2.0
+// qb_quantize. Groups that fit a tile go many at a time: their ranges, parameters, codes and packed
+// bytes are made while the floats are in the first-level cache, so that memory is read once. Longer
+// groups (api/quantize_long.c) are read twice.
+#include "quantize.h"
+
+#include "../base/checked.h"
+#include "../base/dispatch.h"
+#include "../base/fpenv.h"
+
+#include <float.h>
+#include <math.h>
+#include <stdlib.h>
+#include <string.h>
+
+uint8_t *qb_packer_room(struct qb_packer *p) { return p->codes + p->fill; }
+
+void qb_packer_add(struct qb_packer *p, size_t n)
+{
+    const size_t all = p->fill + n, whole = all / 8 * 8;
+    p->pack(p->codes, whole, 0, p->out);
+    p->out += whole / 8 * (size_t)p->bits;
+    p->fill = all - whole;
+    memmove(p->codes, p->codes + whole, p->fill);
+}
+
+void qb_packer_end_row(struct qb_packer *p)
+{
+    p->pack(p->codes, p->fill, 0, p->out);
+    p->out += qb_packed_bytes(p->fill, p->bits);
+    p->fill = 0;
+}
+
+int qb_job_refuse(struct qb_job *j, int status, size_t row, size_t col, double value)
+{
+    j->fault->index = row * j->x.cols + col;
+    j->fault->value = value;
+    return status;
+}
+
+const float *qb_job_floats(struct qb_job *j, size_t row, size_t col, size_t n, int *status)
+{
+    float *const tile = j->work->tile;
+    const float *x = qb_load_floats(j->k, &j->x, row, col, n, tile);
+    float lo, hi;
+    *status = QB_OK;
+    if (!j->k->range(x, n, n, &lo, &hi)) return x;
+    for (size_t i = 0; i < n; i++) {
+        if (!isfinite(x[i]) && !j->zero_nonfinite) {
+            *status = qb_job_refuse(j, QB_ERR_NOT_FINITE, row, col + i, (double)x[i]);
+            return x;
+        }
+        tile[i] = isfinite(x[i]) ? x[i] : 0.0f;
+    }
+    return tile;
+}
+
+int qb_job_first_extreme(const float *x, size_t n, float hi, float *d)
+{
+    for (size_t i = 0; i < n; i++) {
+        if (fabsf(x[i]) != hi) continue;
+        if (x[i] > 0) *d = -*d;
+        return 1;
+    }
+    return 0;
+}
+
+void qb_job_encode(struct qb_job *j, const float *x, size_t n, size_t group, size_t first)
+{
+    const qb_format *const f = &j->out.format;
+    const struct qb_params *const p = &j->params;
+    uint8_t *const codes = qb_packer_room(&j->work->codes);
+    if (f->bits == 1 && f->zero == QB_ZERO_NONE) {
+        for (size_t i = 0, g = first; i < n; g++) {
+            const size_t end = qb_min(n, i + group);
+            const uint8_t one = p->d[g] != 0;
+            for (; i < end; i++) codes[i] = (uint8_t)((x[i] >= 0) & one);
+        }
+    } else {
+        const float lo = qb_lowest_level(f), hi = qb_highest_level(f);
+        j->k->encode(x, n, group, f->zero == QB_ZERO_MIN ? p->m + first : NULL, p->inv + first,
+                     f->zero == QB_ZERO_POINT ? p->z + first : NULL, lo, hi, codes);
+    }
+    qb_packer_add(&j->work->codes, n);
+}
+
+void qb_job_store(struct qb_job *j, size_t at, size_t n)
+{
+    const qb_matrix *const q = &j->out;
+    qb_store_scales(j->k, q, q->scales, at, j->params.d, n);
+    if (q->format.zero == QB_ZERO_MIN) qb_store_scales(j->k, q, q->mins, at, j->params.m, n);
+    if (q->format.zero == QB_ZERO_POINT) {
+        uint8_t *const zeros = qb_packer_room(&j->work->zeros);
+        for (size_t g = 0; g < n; g++) zeros[g] = (uint8_t)j->params.z[g];
+        qb_packer_add(&j->work->zeros, n);
+    }
+}
+
+static void means_of_groups(struct qb_job *j, const float *x, size_t n, size_t group)
+{
+    const qb_format *const f = &j->out.format;
+    struct qb_work *const w = j->work;
+    for (size_t i = 0, g = 0; i < n; i += group, g++) {
+        const size_t count = qb_min(group, n - i);
+        struct qb_means s = {0};
+        qb_means_first(f, &s, x + i, count);
+        qb_means_split(&s);
+        if (f->zero == QB_ZERO_MIN) qb_means_second(&s, x + i, count);
+        qb_affine_from_means(f, &s, w->lo[g], w->hi[g], w->d + g, w->m + g);
+    }
+}
+
+static int params_of_groups(struct qb_job *j, size_t row, size_t col, const float *x, size_t n, size_t group)
+{
+    const qb_format *const f = &j->out.format;
+    struct qb_work *const w = j->work;
+    const size_t groups = qb_ceil_div(n, group);
+    if (qb_affine_takes_means(f)) {
+        means_of_groups(j, x, n, group);
+    } else {
+        qb_affine_from_ranges(f, w->lo, w->hi, groups, &j->params);
+        for (size_t g = 0; f->zero == QB_ZERO_NONE && g < groups; g++)
+            if (w->hi[g] == -w->lo[g])
+                qb_job_first_extreme(x + g * group, qb_min(group, n - g * group), w->hi[g], w->d + g);
+    }
+    const size_t bad = qb_affine_settle(j->k, f, w->lo, groups, &j->params);
+    if (bad == groups) return QB_OK;
+    const double far = w->hi[bad] > -w->lo[bad] ? w->hi[bad] : w->lo[bad];
+    return qb_job_refuse(j, QB_ERR_SCALE_RANGE, row, col + bad * group, far);
+}
+
+// Groups [first, first + groups) of a row, from floats to stored.
+static int quantize_groups(struct qb_job *j, size_t row, size_t first, size_t groups, size_t group)
+{
+    struct qb_work *const w = j->work;
+    const size_t col = first * group, n = qb_min(groups * group, j->x.cols - col);
+    const float *x = qb_load_floats(j->k, &j->x, row, col, n, w->tile);
+    int status;
+    if (j->k->range(x, n, group, w->lo, w->hi)) {
+        x = qb_job_floats(j, row, col, n, &status);
+        if (status) return status;
+        j->k->range(x, n, group, w->lo, w->hi);
+    }
+    status = params_of_groups(j, row, col, x, n, group);
+    if (status) return status;
+    if (j->search != QB_SEARCH_RTN) qb_job_search(j, row, col, x, n, group);
+    qb_job_encode(j, x, n, group, 0);
+    qb_job_store(j, row * qb_matrix_groups(&j->out) + first, groups);
+    return QB_OK;
+}
+
+static int quantize_rows(struct qb_job *j)
+{
+    const size_t group = qb_matrix_group(&j->out), groups = qb_matrix_groups(&j->out);
+    // Sixteen groups for the searches, and about 8 KiB of floats: a tile that long streams well.
+    size_t at_once = 2048 / group / QB_LANES * QB_LANES;
+    if (at_once < QB_LANES) at_once = QB_LANES;
+    for (size_t r = 0; r < j->x.rows; r++) {
+        for (size_t g = 0; g < groups; g += at_once) {
+            const int status = quantize_groups(j, r, g, qb_min(at_once, groups - g), group);
+            if (status) return status;
+        }
+        qb_packer_end_row(&j->work->codes);
+        if (j->out.format.zero == QB_ZERO_POINT) qb_packer_end_row(&j->work->zeros);
+    }
+    return QB_OK;
+}
+
+// Rows that follow each other without a gap, in the floats and in every output, are one long row.
+static void join_rows(struct qb_job *j)
+{
+    const size_t cols = j->x.cols, size = qb_float_bytes(j->x.dtype);
+    qb_format *const f = &j->out.format;
+    const size_t group = qb_matrix_group(&j->out), groups = qb_matrix_groups(&j->out);
+    if (j->x.col_stride != (ptrdiff_t)size || j->x.row_stride != (ptrdiff_t)(cols * size)) return;
+    if (cols * (size_t)f->bits % 8 || (j->importance && j->importance_stride != cols)) return;
+    if (!f->per_tensor && (cols % group || (f->zero == QB_ZERO_POINT && groups * (size_t)f->bits % 8))) return;
+    if (!f->per_tensor) f->group = group;
+    j->x.cols = j->out.cols = cols * j->x.rows;
+    j->x.rows = j->out.rows = 1;
+}
+
+static int check_importance(struct qb_job *j)
+{
+    if (!j->importance) return QB_OK;
+    const size_t rows = j->importance_stride ? j->x.rows : 1;
+    for (size_t r = 0; r < rows; r++) {
+        const float *const w = j->importance + r * j->importance_stride;
+        int bad = 0;
+        for (size_t i = 0; i < j->x.cols; i++) bad |= !(w[i] >= 0 && w[i] <= FLT_MAX);
+        for (size_t i = 0; bad && i < j->x.cols; i++)
+            if (!(w[i] >= 0 && w[i] <= FLT_MAX))
+                return qb_job_refuse(j, QB_ERR_IMPORTANCE, r, i, (double)w[i]);
+    }
+    return QB_OK;
+}
+
+static void open_packers(struct qb_job *j)
+{
+    struct qb_work *const w = j->work;
+    const int bits = j->out.format.bits;
+    w->codes.pack = w->zeros.pack = j->k->pack[bits];
+    w->codes.bits = w->zeros.bits = bits;
+    w->codes.out = j->out.codes;
+    w->zeros.out = j->out.zeros;
+    j->params.d = w->d;
+    j->params.m = w->m;
+    j->params.z = w->z;
+    j->params.inv = w->inv;
+}
+
+// The one scale of a tensor without elements.
+static void store_nothing(const qb_matrix *q)
+{
+    const size_t bytes = q->format.scale == QB_F32 ? 4 : 2;
+    memset(q->scales, 0, bytes);
+    if (q->format.zero == QB_ZERO_MIN) memset(q->mins, 0, bytes);
+    if (q->format.zero == QB_ZERO_POINT) *q->zeros = 0;
+}
+
+int qb_quantize(const qb_floats *x, int search, const float *importance, size_t importance_stride,
+                int zero_nonfinite, const qb_matrix *out, qb_fault *fault)
+{
+    const size_t size = qb_float_bytes(x->dtype);
+    if (!size || x->rows != out->rows || x->cols != out->cols) return QB_ERR_ARGUMENT;
+    if (search < QB_SEARCH_RTN || search > QB_SEARCH_BEST) return QB_ERR_ARGUMENT;
+    int status = qb_matrix_check(out);
+    if (status) return status;
+    struct qb_job j = {qb_kernels_now(), *x, *out, search, importance, importance_stride, zero_nonfinite,
+                       fault, {0}, NULL};
+    if (x->rows == 0 || x->cols == 0) {
+        if (out->format.per_tensor) store_nothing(out);
+        return QB_OK;
+    }
+    status = check_importance(&j);
+    if (status) return status;
+    j.work = calloc(1, sizeof *j.work);
+    if (!j.work) return QB_ERR_MEMORY;
+    const qb_fpenv env = qb_fpenv_enter();
+    join_rows(&j);
+    open_packers(&j);
+    const int is_long = out->format.per_tensor || qb_matrix_group(&j.out) > QB_GROUP_IN_TILE;
+    status = is_long ? qb_quantize_long(&j) : quantize_rows(&j);
+    qb_fpenv_leave(env);
+    free(j.work);
+    return status;
+}

@@ -1,0 +1,71 @@
+// SPDX-License-Identifier: Apache-2.0
+// One call of qb_quantize: what its files share.
+#ifndef QB_QUANTIZE_H
+#define QB_QUANTIZE_H
+
+#include "../formats/affine.h"
+#include "../formats/stored.h"
+#include "floats.h"
+
+enum {
+    QB_TILE = 8192,          // floats staged at a time
+    QB_GROUP_IN_TILE = 512,  // the longest group of which QB_LANES fit a tile
+    QB_GROUPS_AT_ONCE = 2048 // groups of a tile, at most
+};
+
+// Codes on their way to a packed row, in runs of any length.
+struct qb_packer {
+    qb_pack_fn *pack;
+    int bits;
+    uint8_t *out;
+    size_t fill;
+    uint8_t codes[QB_TILE + 8];
+};
+uint8_t *qb_packer_room(struct qb_packer *p);     // for QB_TILE codes
+void qb_packer_add(struct qb_packer *p, size_t n); // those n just written there
+void qb_packer_end_row(struct qb_packer *p);
+
+struct qb_work {
+    float tile[QB_TILE];
+    float x16[QB_TILE], w16[QB_TILE]; // lane layout, for searches
+    float d[QB_GROUPS_AT_ONCE], m[QB_GROUPS_AT_ONCE], z[QB_GROUPS_AT_ONCE], inv[QB_GROUPS_AT_ONCE];
+    float lo[QB_GROUPS_AT_ONCE], hi[QB_GROUPS_AT_ONCE];
+    struct qb_packer codes, zeros;
+};
+
+struct qb_job {
+    const struct qb_kernels *k;
+    qb_floats x;
+    qb_matrix out;
+    int search;
+    const float *importance;
+    size_t importance_stride;
+    int zero_nonfinite;
+    qb_fault *fault;
+    struct qb_params params; // arrays of work
+    struct qb_work *work;
+};
+
+// Notes where the data was refused; returns the status.
+int qb_job_refuse(struct qb_job *j, int status, size_t row, size_t col, double value);
+
+// n <= QB_TILE floats of a row, with what is not finite refused or replaced by zero.
+const float *qb_job_floats(struct qb_job *j, size_t row, size_t col, size_t n, int *status);
+
+// Changes the sign of *d, made from a least value as far from zero as hi, if hi comes first in x.
+// Returns nonzero if either was found.
+int qb_job_first_extreme(const float *x, size_t n, float hi, float *d);
+
+// Codes of x[0..n), whose groups' parameters start at the first-th, to the packed row.
+void qb_job_encode(struct qb_job *j, const float *x, size_t n, size_t group, size_t first);
+
+// The first n parameters to the output, as those of groups from the at-th on.
+void qb_job_store(struct qb_job *j, size_t at, size_t n);
+
+// Searches better parameters for the groups of x, which is row `row` from column `col` on.
+void qb_job_search(struct qb_job *j, size_t row, size_t col, const float *x, size_t n, size_t group);
+
+// Groups that do not fit a tile, or one for the whole tensor.
+int qb_quantize_long(struct qb_job *j);
+
+#endif
