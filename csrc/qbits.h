@@ -90,8 +90,8 @@ void qb_cpu_brand(char *out49);                 // at most 48 bytes and a zero
 
 // Packs `rows` rows of `count` codes of an integer dtype (rows contiguous, one after another), each
 // into ceil(count*bits/8) bytes of out. is_signed: codes in [-2^(bits-1), 2^(bits-1)), stored in
-// two's complement modulo 2^bits; otherwise in [0, 2^bits). On QB_ERR_CODE_RANGE *fault names the
-// first bad code and out holds anything.
+// two's complement modulo 2^bits; otherwise in [0, 2^bits). On QB_ERR_CODE_RANGE *fault (which may be
+// NULL) names the first bad code and out holds anything.
 int qb_pack(const void *codes, int dtype, size_t rows, size_t count, int bits, int is_signed,
             uint8_t *out, qb_fault *fault);
 

@@ -109,6 +109,7 @@ int qb_pack(const void *codes, int dtype, size_t rows, size_t count, int bits, i
                                    : narrow_64(src, n, room, bias, tile);
                 if (!bad) pack(tile, n, bias, dst);
             }
+            if (bad && !fault) return QB_ERR_CODE_RANGE;
             if (bad) {
                 fault->index = first_bad(codes, dtype, at, at + n, -h, ((int64_t)1 << bits) - 1 - h);
                 fault->code = load_code(codes, dtype, fault->index);
