@@ -55,6 +55,12 @@ static const uint8_t squeeze_tables[QB_MAX_BITS][16] = {
 #undef X
 };
 
+// A shuffle by the 16 bytes from index 2b moves the first 2b bytes of a lane to its end.
+static const uint8_t last_bytes[32] = {
+    0x80, 0x80, 0x80, 0x80, 0x80, 0x80, 0x80, 0x80, 0x80, 0x80, 0x80, 0x80, 0x80, 0x80, 0x80, 0x80,
+    0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15,
+};
+
 #if QB_X86
 QB_TARGET_BEGIN(QB_TARGET_AVX2)
 
@@ -77,7 +83,8 @@ QB_INLINE __m256i load_step(const uint8_t *in, int first, const int bits)
     if (bits == 8) return load(in);
     if (bits > 4) {
         if (!first) return load(in + 2 * bits - 16);
-        return _mm256_set_m128i(load_half(in + 2 * bits), _mm_slli_si128(load_half(in), 16 - 2 * bits));
+        const __m128i low = _mm_shuffle_epi8(load_half(in), load_half(last_bytes + 2 * bits));
+        return _mm256_set_m128i(load_half(in + 2 * bits), low);
     }
     int32_t four;
     int64_t eight;
