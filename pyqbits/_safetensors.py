@@ -52,7 +52,7 @@ class Spec(NamedTuple):
     def nbytes(self) -> int:
         bits = math.prod(self.shape) * DTYPE_BITS[self.dtype]
         if bits % 8:
-            raise ValueError(f"tensor {self.name!r}: {self.dtype} {self.shape} is not a whole number of bytes")
+            raise ValueError(f"tensor {self.name!r}: {self.dtype} {self.shape} does not fill whole bytes")
         return bits // 8
 
 

@@ -1,0 +1,119 @@
+"""`pyqbits compare`: the error of a quantized model against the original, a chunk of rows at a time."""
+
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+
+import pyqbits
+from pyqbits import ErrorReport, QArray
+
+from . import models, tables
+from .quantize import CHUNK
+from .reports import combined
+
+
+class Pair(NamedTuple):
+    """A quantized tensor, its original, and its errors."""
+
+    name: str
+    original: np.ndarray
+    quantized: QArray
+    errors: ErrorReport
+
+
+class Differences(NamedTuple):
+    pairs: list[Pair]
+    identical: list[str]
+    different: list[str]
+    missing: list[str]
+
+
+def compare_models(original: Path, quantized: Path, *, plot: Path | None, json: bool) -> None:
+    """Print the errors per tensor and in total; draw them where asked."""
+    if plot:
+        from .plots import draw  # early, since what it needs may be missing
+    found = differences(contents(original), contents(quantized))
+    if not found.pairs:
+        raise ValueError(f"{quantized} holds no quantized tensor that is in {original} too")
+    total = combined([pair.errors for pair in found.pairs])
+    if plot:
+        draw(found.pairs, plot)
+    if json:
+        tensors = [
+            {"name": p.name, "shape": p.original.shape, "format": str(p.quantized.format), **record(p.errors)}
+            for p in found.pairs
+        ]
+        lists = {key: getattr(found, key) for key in ("identical", "different", "missing")}
+        tables.show_json({"tensors": tensors, "total": record(total), **lists})
+        return
+    rows = [cells(p.name, p.original.shape, str(p.quantized.format), p.errors) for p in found.pairs]
+    heads = ["tensor", "shape", "format", "bpw", "SNR dB", "rel. rmse", "rmse", "max error", "at"]
+    tables.show("", heads, [*rows, cells("total", (), "", total)], footer=1)
+    tables.note(f"{len(found.identical)} other tensors are identical")
+    for what, names in (("differ", found.different), ("are missing", found.missing)):
+        if names:
+            tables.note(f"{len(names)} tensors {what}: {', '.join(names)}")
+    if plot:
+        tables.note(f"drew {plot}")
+
+
+def contents(path: Path) -> Mapping[str, np.ndarray | QArray]:
+    """All tensors of a model under their names."""
+    found: dict[str, np.ndarray | QArray] = {}
+    for file in models.find(path).files:
+        with models.naming(file):
+            found.update(pyqbits.open(file))
+    return found
+
+
+def differences(before: Mapping, after: Mapping) -> Differences:
+    found = Differences([], [], [], [name for name in before if name not in after])
+    for name, y in after.items():
+        x = before.get(name)
+        if x is None:
+            continue
+        if x.shape != y.shape:
+            raise ValueError(f"tensor {name!r} has shape {x.shape} in one file and {y.shape} in the other")
+        if isinstance(y, QArray):
+            found.pairs.append(Pair(name, x, y, combined([pyqbits.compare(*part) for part in parts(x, y)])))
+        else:
+            (found.identical if same(x, y) else found.different).append(name)
+    return found
+
+
+def parts(x: np.ndarray | QArray, q: QArray) -> Iterator[tuple[np.ndarray, QArray]]:
+    """Both arrays by slices of their first axis, about CHUNK bytes each."""
+    step = max(1, CHUNK * len(x) // max(1, x.size * 4))
+    for start in range(0, len(x), step):
+        part = x[start : start + step]
+        yield part.dequantize() if isinstance(part, QArray) else part, q[start : start + step]
+
+
+def same(x: np.ndarray | QArray, y: np.ndarray) -> bool:
+    """Whether two arrays have the same type and the same bytes."""
+    if isinstance(x, QArray) or x.dtype != y.dtype:
+        return False
+    x, y = (array.reshape(-1).view(np.uint8) for array in (x, y))
+    return all(np.array_equal(x[at : at + CHUNK], y[at : at + CHUNK]) for at in range(0, x.size, CHUNK))
+
+
+def cells(name: str, shape: tuple[int, ...], format: str, errors: ErrorReport) -> list[str]:
+    at = ",".join(str(int(i)) for i in np.unravel_index(errors.max_index, shape)) if shape else ""
+    return [
+        name,
+        tables.shape(shape) if shape else "",
+        format,
+        tables.bits(errors.bpw),
+        tables.decibels(errors),
+        tables.relative(errors),
+        f"{errors.rmse:.3g}",
+        f"{errors.max_abs:.3g}",
+        at,
+    ]
+
+
+def record(errors: ErrorReport) -> dict:
+    keys = ("bpw", "snr_db", "relative_rmse", "rmse", "max_abs", "max_index")
+    return {key: getattr(errors, key) for key in keys}

@@ -1,0 +1,23 @@
+"""`pyqbits info`: what this installation runs on this machine."""
+
+import platform
+
+import numpy as np
+
+import pyqbits
+
+from .. import runtime
+from . import tables
+
+
+def show_info() -> None:
+    """Print versions, CPU, tiers and the kernel file of each family on each tier."""
+    tables.note(f"pyqbits {pyqbits.__version__}, NumPy {np.__version__}, Python {platform.python_version()}")
+    tables.note(f"CPU      {runtime.cpu_brand()} ({platform.machine()})")
+    tables.note(f"tier     {pyqbits.isa()} (PYQBITS_ISA chooses another)")
+    tables.note(f"headers  {pyqbits.get_include()}\n")
+    tiers = pyqbits.available_isas()
+    served = {tier: runtime.kernel_isas(tier) for tier in tiers}
+    families = list(served[tiers[0]])
+    rows = [[tier, *(f"{family}_{served[tier][family]}.c" for family in families)] for tier in tiers]
+    tables.show("Kernel files serving each tier", ["tier", *families], rows)

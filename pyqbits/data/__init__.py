@@ -1,0 +1,1 @@
+"""Files the package brings along; README.md says where they come from."""
