@@ -53,9 +53,10 @@ struct output {
 // Columns done at a time: whole groups where several fit, a multiple of 8 in any case.
 static size_t tile_columns(const qb_matrix *q)
 {
-    const size_t group = qb_matrix_group(q), eight = group * 8;
-    return eight <= QB_VALUES_TILE ? QB_VALUES_TILE / 2 / eight * eight + (eight > QB_VALUES_TILE / 2 ? eight : 0)
-                                   : QB_VALUES_TILE;
+    const size_t eight = qb_matrix_group(q) * 8;
+    if (eight > QB_VALUES_TILE) return QB_VALUES_TILE;
+    const size_t step = QB_VALUES_TILE / 2 / eight * eight;
+    return step ? step : eight;
 }
 
 static void write_row(struct output *o, size_t row, int dtype, int streamed, uint8_t *out)

@@ -12,14 +12,17 @@
 #include <math.h>
 #include <string.h>
 
-// How far a search goes. The range is stretched so that `over` more levels than there are would be
-// needed to cover it (values at the ends then clip), and multiplied, to clip more in long groups.
+// How far a search goes. Scales are those of round to nearest divided by a stretch: about 1 in steps of
+// about a level or less (`near`), then growing by a ratio, so that more and more values at the ends clip,
+// as long groups want it (`far`). A minimum moves the covered part of the range from its lower to its
+// upper end (`places`). Zero points: up to `zeros` away. Chosen on Gaussian, Student-t and outlier rows.
 struct effort {
-    int stretches, multiples, zeros, shifts, refinements, neighbours;
+    int near, far, places, zeros, refinements, neighbours;
+    float ratio;
 };
 static const struct effort efforts[] = {
-    [QB_SEARCH_MSE] = {9, 3, 1, 1, 2, 0},
-    [QB_SEARCH_BEST] = {17, 7, 3, 5, 6, 1},
+    [QB_SEARCH_MSE] = {11, 5, 3, 1, 2, 0, 1.35f},
+    [QB_SEARCH_BEST] = {33, 20, 7, 2, 6, 1, 1.12f},
 };
 
 // What a search has found for each lane: levels of `lo` to `hi`, values d*level + m, and the part of
@@ -150,17 +153,32 @@ static void set_levels(const struct search *s, struct qb_lanes *lanes, size_t k,
     lanes->hi[k] = lo + (float)((1 << s->format->bits) - 1);
 }
 
-// Every stretch of the scale, from the given lowest levels and offsets.
-static void sweep(struct search *s, struct qb_lanes *lanes, float sign)
+// The i-th stretch. The first are below 1: a slightly coarser scale than needed costs less than the
+// best of several draws of rounding errors gains.
+static float stretch(const struct search *s, int i)
 {
     const struct effort *const e = s->effort;
-    const float extent = s->format->zero == QB_ZERO_NONE ? -qb_lowest_level(s->format) : qb_highest_level(s->format);
-    for (int i = 0; i < e->stretches + e->multiples; i++) {
-        const float over = -0.75f + 3.0f * (float)i / (float)(e->stretches - 1);
-        const float stretch = i < e->stretches
-                                  ? 1.0f + over / extent
-                                  : 1.0f + 2.25f / extent + 1.5f * (float)(i - e->stretches + 1) / (float)e->multiples;
-        for (size_t k = 0; k < QB_LANES; k++) lanes->inv[k] = sign * stretch * s->rtn.inv[lane(s, k)];
+    const float levels = s->format->zero == QB_ZERO_NONE ? -qb_lowest_level(s->format) : qb_highest_level(s->format);
+    const float first = -0.5f - 0.06f * levels, last = 1.25f;
+    if (i < e->near) return 1.0f + (first + (last - first) * (float)i / (float)(e->near - 1)) / levels;
+    float r = 1.0f + last / levels;
+    for (int k = e->near; k <= i; k++) r *= e->ratio;
+    return r;
+}
+
+// Every stretch of the scale, with the offsets and lowest levels that are set, or for a minimum with the
+// offset that leaves `place` (0 to 1) of the uncovered range below it.
+static void sweep(struct search *s, struct qb_lanes *lanes, float sign, float place)
+{
+    const int has_min = s->format->zero == QB_ZERO_MIN;
+    const float top = qb_highest_level(s->format);
+    for (int i = 0; i < s->effort->near + s->effort->far; i++) {
+        const float r = stretch(s, i);
+        for (size_t k = 0; k < QB_LANES; k++) {
+            const size_t g = lane(s, k);
+            lanes->inv[k] = sign * r * s->rtn.inv[g];
+            if (has_min) lanes->off[k] = s->rtn.m[g] + place * top * s->rtn.d[g] * (1.0f - 1.0f / r);
+        }
         consider(s, lanes);
     }
 }
@@ -171,21 +189,15 @@ static void sweep_symmetric(struct search *s, struct qb_lanes *lanes)
         lanes->off[k] = 0;
         set_levels(s, lanes, k, qb_lowest_level(s->format));
     }
-    sweep(s, lanes, 1.0f);
-    sweep(s, lanes, -1.0f);
+    sweep(s, lanes, 1.0f, 0);
+    sweep(s, lanes, -1.0f, 0);
 }
 
-// The minimum may also lie above the least value, which then clips.
 static void sweep_minimum(struct search *s, struct qb_lanes *lanes)
 {
-    for (int i = 0; i < s->effort->shifts; i++) {
-        for (size_t k = 0; k < QB_LANES; k++) {
-            const size_t g = lane(s, k);
-            lanes->off[k] = s->rtn.m[g] + 0.5f * (float)i * s->rtn.d[g];
-            set_levels(s, lanes, k, 0);
-        }
-        sweep(s, lanes, 1.0f);
-    }
+    const int places = s->effort->places;
+    for (size_t k = 0; k < QB_LANES; k++) set_levels(s, lanes, k, 0);
+    for (int i = 0; i < places; i++) sweep(s, lanes, 1.0f, (float)i / (float)(places - 1));
 }
 
 static void sweep_point(struct search *s, struct qb_lanes *lanes)
@@ -198,7 +210,7 @@ static void sweep_point(struct search *s, struct qb_lanes *lanes)
             lanes->off[k] = 0;
             set_levels(s, lanes, k, z < 0 ? 0.0f : z > top ? -top : -z);
         }
-        sweep(s, lanes, 1.0f);
+        sweep(s, lanes, 1.0f, 0);
     }
 }
 
