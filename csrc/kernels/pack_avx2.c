@@ -3,9 +3,8 @@
 // multiplications by powers of two do what AVX2 lacks: shifts by a different count in each lane.
 //   unpack  vpshufb, vpmulhuw (even codes, a right shift) and vpmullw (odd codes, a left shift)
 //   pack    vpmaddubsw, vpmaddwd (2 and 4 codes side by side), vpsllvd + vpsrlq (8), vpshufb
-// Codes that do not fill a step, or whose step would touch bytes outside the extents, are the tail's.
+// What is left when a step would touch bytes outside the extents goes to the scalar kernel.
 #include "kernels.h"
-#include "pack_tail.h"
 
 #include "../base/target.h"
 
@@ -69,6 +68,14 @@ QB_INLINE __m128i load_half(const void *p) { return _mm_loadu_si128((const __m12
 QB_INLINE void store(void *p, __m256i x) { _mm256_storeu_si256((__m256i *)p, x); }
 QB_INLINE void store_half(void *p, __m128i x) { _mm_storeu_si128((__m128i *)p, x); }
 
+// How many steps of 4b packed bytes stay inside n codes' bytes, when each touches `reach` bytes.
+QB_INLINE size_t whole_steps(size_t n, size_t reach, const int bits)
+{
+    const size_t bytes = n / 8 * (size_t)bits, step = 4 * (size_t)bits;
+    const size_t steps = bytes < reach ? 0 : (bytes - reach) / step + 1;
+    return steps < n / STEP ? steps : n / STEP;
+}
+
 // ---- unpack -----------------------------------------------------------------------------------------
 
 // Bytes that load_step reads, from the first of the step's.
@@ -106,17 +113,16 @@ QB_INLINE __m256i unpack_step(__m256i x, const int bits)
     return _mm256_or_si256(_mm256_and_si256(low, mask), _mm256_and_si256(high, _mm256_slli_epi16(mask, 8)));
 }
 
-QB_INLINE void unpack(const uint8_t *in, size_t n, uint8_t flip, uint8_t sub, uint8_t *codes, const int bits)
+// Unpacks the codes of all whole steps that stay inside the extents; returns how many that were.
+QB_INLINE size_t unpack(const uint8_t *in, size_t n, uint8_t flip, uint8_t sub, uint8_t *codes, const int bits)
 {
     const __m256i flips = _mm256_set1_epi8((char)flip), subs = _mm256_set1_epi8((char)sub);
-    const uint8_t *const end = in + n / 8 * (size_t)bits; // no further than whole words
-    int first = 1;
-    for (; n >= STEP && (size_t)(end - in) >= load_reach(bits); n -= STEP, codes += STEP, in += 4 * bits) {
-        const __m256i x = unpack_step(load_step(in, first, bits), bits);
-        store(codes, _mm256_sub_epi8(_mm256_xor_si256(x, flips), subs));
-        first = 0;
+    const size_t steps = whole_steps(n, load_reach(bits), bits);
+    for (size_t i = 0; i < steps; i++) {
+        const __m256i x = unpack_step(load_step(in + i * 4 * (size_t)bits, i == 0, bits), bits);
+        store(codes + i * STEP, _mm256_sub_epi8(_mm256_xor_si256(x, flips), subs));
     }
-    qb_unpack_tail(in, n, flip, sub, codes, bits);
+    return steps * STEP;
 }
 
 // ---- pack -------------------------------------------------------------------------------------------
@@ -163,17 +169,19 @@ QB_INLINE uint8_t or_bytes(__m256i x)
     return (uint8_t)(word | word >> 8);
 }
 
-QB_INLINE uint8_t pack(const uint8_t *codes, size_t n, uint8_t bias, uint8_t *out, const int bits)
+// Packs whole steps as unpack does; *seen is the bitwise or of their codes plus bias.
+QB_INLINE size_t pack(const uint8_t *codes, size_t n, uint8_t bias, uint8_t *out, uint8_t *seen, const int bits)
 {
     const __m256i biases = _mm256_set1_epi8((char)bias);
-    const uint8_t *const end = out + n / 8 * (size_t)bits;
-    __m256i seen = _mm256_setzero_si256();
-    for (; n >= STEP && (size_t)(end - out) >= store_reach(bits); n -= STEP, codes += STEP, out += 4 * bits) {
-        const __m256i x = load(codes);
-        seen = _mm256_or_si256(seen, _mm256_add_epi8(x, biases));
-        pack_step(x, out, bits);
+    const size_t steps = whole_steps(n, store_reach(bits), bits);
+    __m256i all = _mm256_setzero_si256();
+    for (size_t i = 0; i < steps; i++) {
+        const __m256i x = load(codes + i * STEP);
+        all = _mm256_or_si256(all, _mm256_add_epi8(x, biases));
+        pack_step(x, out + i * 4 * (size_t)bits, bits);
     }
-    return or_bytes(seen) | qb_pack_tail(codes, n, bias, out, bits);
+    *seen = or_bytes(all);
+    return steps * STEP;
 }
 
 // ---- the kernels ------------------------------------------------------------------------------------
@@ -181,12 +189,17 @@ QB_INLINE uint8_t pack(const uint8_t *codes, size_t n, uint8_t bias, uint8_t *ou
 #define X(bits)                                                                                   \
     uint8_t qb_pack_u##bits##_avx2(const uint8_t *codes, size_t n, uint8_t bias, uint8_t *out)    \
     {                                                                                             \
-        return pack(codes, n, bias, out, bits);                                                   \
+        uint8_t seen;                                                                             \
+        const size_t done = pack(codes, n, bias, out, &seen, bits);                               \
+        if (done == n) return seen;                                                               \
+        return seen | qb_pack_u##bits##_scalar(codes + done, n - done, bias, out + done / 8 * bits); \
     }                                                                                             \
     void qb_unpack_u##bits##_avx2(const uint8_t *in, size_t n, uint8_t flip, uint8_t sub,         \
                                   uint8_t *codes)                                                 \
     {                                                                                             \
-        unpack(in, n, flip, sub, codes, bits);                                                    \
+        const size_t done = unpack(in, n, flip, sub, codes, bits);                                \
+        if (done == n) return;                                                                    \
+        qb_unpack_u##bits##_scalar(in + done / 8 * bits, n - done, flip, sub, codes + done);      \
     }
 QB_WIDTHS(X)
 #undef X

@@ -198,6 +198,24 @@ static void on_signal(int number)
 
 enum { ROUNDS = 21, MAX_RUNS = 8 };
 
+void *ck_memory(size_t bytes)
+{
+    enum { HUGE = 2 << 20, STAGGER = 1088 };
+    static size_t blocks;
+    const size_t offset = blocks++ * STAGGER % 4096, size = bytes + offset + HUGE;
+    uint8_t *const p = (uint8_t *)mmap(NULL, size, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+    if (p == MAP_FAILED) {
+        perror("checkasm: mmap");
+        exit(2);
+    }
+    uint8_t *const at = p + (HUGE - (uintptr_t)p % HUGE) + offset;
+#ifdef MADV_HUGEPAGE
+    madvise(p, size, MADV_HUGEPAGE);
+#endif
+    ck_fill(at, bytes);
+    return at;
+}
+
 void ck_use(uint64_t value) { ck.sink += value; }
 
 // Processor time, so that what else the machine runs costs the measurement less.

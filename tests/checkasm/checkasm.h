@@ -100,6 +100,10 @@ struct ck_run {
 };
 void ck_bench(size_t bytes, const struct ck_run *runs, int count);
 
+// Memory to time on: random bytes, on huge pages where the machine has them, each block at another offset
+// from a page (equal ones slow memcpy and kernels down by chance). Kept until the end of the program.
+void *ck_memory(size_t bytes);
+
 // Keeps the compiler from dropping a benchmark whose result nobody reads.
 void ck_use(uint64_t value);
 

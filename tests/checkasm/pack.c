@@ -2,7 +2,6 @@
 // Family "pack". The scalar kernels are held against a bit-by-bit reference, the others against scalar.
 #include "checkasm.h"
 
-#include <stdlib.h>
 #include <string.h>
 
 static struct buffer in, want, got;
@@ -209,9 +208,8 @@ static void run_memcpy(void *context)
 
 static void bench_size(const struct qb_kernels *ref, const struct qb_kernels *test, size_t n)
 {
-    uint8_t *const codes = (uint8_t *)malloc(n), *const packed = (uint8_t *)malloc(n), *const spare = (uint8_t *)malloc(n);
-    ck_fill(codes, n);
-    ck_fill(packed, n);
+    uint8_t *const codes = (uint8_t *)ck_memory(n);
+    uint8_t *const packed = (uint8_t *)ck_memory(n), *const spare = (uint8_t *)ck_memory(n);
     struct job copy = {ref, 8, n, codes, spare};
     for (int bits = 1; bits <= QB_MAX_BITS; bits++) {
         struct job mine = {test, bits, n, codes, packed}, base = {ref, bits, n, codes, packed};
@@ -232,9 +230,6 @@ static void bench_size(const struct qb_kernels *ref, const struct qb_kernels *te
         ck_case("n=%zu", n);
         ck_bench(n, stream, 2);
     }
-    free(codes);
-    free(packed);
-    free(spare);
 }
 
 static void bench(const struct qb_kernels *ref, const struct qb_kernels *test)
