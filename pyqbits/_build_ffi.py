@@ -20,7 +20,7 @@ def relative(pattern: str) -> list[str]:
     return sorted(path.relative_to(ROOT).as_posix() for path in CSRC.rglob(pattern))
 
 
-version = re.search(r'^version = "(.+)"', (ROOT / "pyproject.toml").read_text(), re.M).group(1)
+(version,) = re.findall(r'^version = "(.+)"', (ROOT / "pyproject.toml").read_text(), re.M)
 msvc = sys.platform == "win32"
 
 ffi = FFI()

@@ -1,4 +1,6 @@
-"""Exceptions of the package beyond the built-in ones."""
+"""Exceptions of the package beyond the built-in ones, and what a status of the C library becomes."""
+
+from ._native import ffi, lib
 
 
 class FormatError(ValueError):
@@ -19,3 +21,10 @@ class FormatError(ValueError):
     def __init__(self, message: str, offset: int | None = None) -> None:
         super().__init__(message if offset is None else f"{message} (at byte {offset})")
         self.offset = offset
+
+
+def check(status: int, what: str) -> None:
+    """Raise the exception of a status other than QB_OK that the caller has no better words for."""
+    if status:
+        text = f"{what}: {ffi.string(lib.qb_status_text(status)).decode()}"
+        raise MemoryError(text) if status == lib.QB_ERR_MEMORY else ValueError(text)

@@ -1,0 +1,233 @@
+"""Products of quantized arrays with floats, and with each other."""
+
+from math import prod
+from typing import Any
+
+import numpy as np
+
+from . import _arrays
+from ._arrays import FLOAT32, INT64
+from ._native import ffi, lib
+from .errors import check
+from .formats import Format
+
+PLANES = {"int8": 1, "int16": 2, "int24": 3}  # int8 digits an activation is split into
+
+_CHUNK = 1 << 20  # row pairs of a vecdot whose numbers are in memory at a time
+
+
+class Operand:
+    """What can be multiplied: rows of codes grouped along one axis. `QArray` is the one kind there is."""
+
+    __slots__ = ()
+
+    __array_ufunc__ = None  # so that ndarray @ QArray asks QArray
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        raise NotImplementedError
+
+    @property
+    def axis(self) -> int:
+        raise NotImplementedError
+
+    @property
+    def format(self) -> Format:
+        raise NotImplementedError
+
+    @property
+    def ndim(self) -> int:
+        return len(self.shape)
+
+    def native_rows(self, first: int, count: int) -> Any:
+        """The rows [first, first + count), as the C library takes them."""
+        raise NotImplementedError
+
+    def part_arrays(self) -> tuple[np.ndarray, ...]:
+        raise NotImplementedError
+
+    def __matmul__(self, other: Any) -> Any:
+        return matmul(self, other)
+
+    def __rmatmul__(self, other: Any) -> Any:
+        return matmul(other, self)
+
+
+def matmul(a: Any, b: Any, *, activations: str = "int24", out: np.ndarray | None = None) -> Any:
+    """Product of a quantized array and a float array, with the shapes of ``numpy.matmul``.
+
+    One of the two is a `QArray`, grouped along the axis that is summed over: ``q @ x`` with groups along
+    the last axis of q, ``x @ q.T`` with groups along the last but one of q.T. The operator ``@`` is this
+    function with its defaults.
+
+    Parameters
+    ----------
+    a, b : QArray and array_like
+        The array may be of float32, float16, bfloat16, float64 or integers, with any strides.
+    activations : str
+        What the floats are rounded to, block by block, before exact integer sums: "int24" agrees with
+        ``q.dequantize() @ x`` to float32 accuracy; "int16" and "int8" are coarser and faster.
+    out : ndarray of float32, optional
+        Where to write: C-contiguous, of the result's shape, sharing no memory with the operands.
+
+    Returns
+    -------
+    ndarray of float32
+        The same bits on every instruction set and for every number of columns. A column with a NaN or an
+        infinity gives NaN.
+
+    Examples
+    --------
+    >>> import numpy as np, pyqbits as qb
+    >>> q = qb.quantize(np.eye(3, 4, dtype=np.float32), "int8_g32")
+    >>> q @ np.arange(4)
+    array([0., 1., 2.], dtype=float32)
+    >>> qb.matmul(np.ones((2, 4)), q.T, activations="int8").shape
+    (2, 3)
+    """
+    _arrays.check_choice(activations, PLANES, "activations")
+    planes = PLANES[activations]
+    if isinstance(a, Operand) and isinstance(b, Operand):
+        raise TypeError("matmul takes one QArray and one array: dequantize() one of them, or use vecdot")
+    if isinstance(a, Operand):
+        return _multiply(a, b, planes, out, q_first=True)
+    if isinstance(b, Operand):
+        return _multiply(b, a, planes, out, q_first=False)
+    raise TypeError("matmul takes a QArray and an array, not two arrays")
+
+
+def _multiply(q: Operand, x: Any, planes: int, out: np.ndarray | None, q_first: bool) -> Any:
+    x = _arrays.as_floats(x, "b" if q_first else "a")
+    _check_operands(q, x, q_first)
+    # Both as stacks of rows along k: weights (*q_lead, M, K), activations (*x_lead, N, K).
+    q_lead, k = q.shape[: max(0, q.ndim - 2)], q.shape[q.axis]
+    m = () if q.ndim == 1 else (q.shape[-2 if q_first else -1],)
+    rows = x[np.newaxis] if x.ndim == 1 else np.swapaxes(x, -1, -2) if q_first else x
+    n = () if x.ndim == 1 else (rows.shape[-2],)
+    lead = _broadcast(q_lead, rows.shape[:-2])
+    shape = (*lead, *m, *n) if q_first else (*lead, *n, *m)
+    if out is None:
+        result = np.empty(shape, FLOAT32)
+    else:
+        result = _arrays.check_out(out, shape, FLOAT32, (x, *q.part_arrays()))
+    if result.size and k:
+        _multiply_stacks(q, q_lead, rows, lead, planes, result, q_first)
+    else:
+        result[...] = 0
+    return result[()] if out is None and not shape else result
+
+
+def _check_operands(q: Operand, x: np.ndarray, q_first: bool) -> None:
+    expression = "q @ x" if q_first else "x @ q"
+    if x.ndim == 0:
+        raise ValueError(f"{expression}: x has no axis; to scale, multiply q.dequantize()")
+    summed = q.ndim - 1 if q_first else max(0, q.ndim - 2)
+    if q.axis != summed:
+        hint = "multiply by its transpose, or " if q.ndim > 1 and q.axis >= q.ndim - 2 else ""
+        raise ValueError(
+            f"{expression} sums over axis {summed} of q, of shape {q.shape}, but q is grouped along axis"
+            f" {q.axis}: {hint}quantize it with axis={summed}"
+        )
+    k = x.shape[-2 if q_first and x.ndim > 1 else -1]
+    if k != q.shape[q.axis]:
+        raise ValueError(
+            f"{expression} with q of shape {q.shape} and x of shape {x.shape}: {q.shape[q.axis]} elements"
+            f" against {k} in the sum"
+        )
+
+
+def _broadcast(a: tuple[int, ...], b: tuple[int, ...]) -> tuple[int, ...]:
+    try:
+        return np.broadcast_shapes(a, b) if a else b
+    except ValueError:
+        raise ValueError(f"leading axes {a} and {b} do not broadcast") from None
+
+
+def _multiply_stacks(
+    q: Operand, q_lead: tuple[int, ...], x: np.ndarray, lead: tuple[int, ...], planes: int,
+    result: np.ndarray, q_first: bool,
+) -> None:  # fmt: skip
+    """Multiply each matrix of the broadcast stacks; result is not empty."""
+    n, k = x.shape[-2:]
+    m = result.size // (prod(lead) * n)
+    if not (x.flags.aligned and x.dtype.isnative):
+        x = _arrays.contiguous(x)
+    target = _arrays.pointer(result, ffi.typeof("float[]"))
+    steps = (1, n) if q_first else (m, 1)  # floats from column to column, and from row of q to row of q
+    if not q_first and prod(q_lead) == 1 and _arrays.readable_rows(x):
+        _call(q.native_rows(0, m), x, planes, target, steps)  # one tall matrix
+        return
+    numbers = np.broadcast_to(np.arange(prod(q_lead)).reshape(q_lead), lead)
+    stack = np.broadcast_to(x, (*lead, n, k))
+    for place, index in enumerate(np.ndindex(lead)):
+        matrix = q.native_rows(int(numbers[index]) * m, m)
+        _call(matrix, stack[index], planes, target + place * n * m, steps)
+
+
+def _call(matrix: Any, x: np.ndarray, planes: int, target: Any, steps: tuple[int, int]) -> None:
+    rows = _arrays.float_rows(x)
+    check(lib.qb_matmul(matrix.struct, rows.struct, planes, target, *steps), "matmul")
+
+
+def vecdot(a: Operand, b: Operand) -> Any:
+    """Dot products of the rows (last axis) of two quantized arrays.
+
+    Parameters
+    ----------
+    a, b : QArray
+        Grouped along their last axes, which must have the same length and the same group boundaries; widths
+        and kinds may differ. Leading axes broadcast.
+
+    Returns
+    -------
+    ndarray of float32
+        The broadcast leading shape; sums inside groups are exact.
+
+    Examples
+    --------
+    >>> import numpy as np, pyqbits as qb
+    >>> a = qb.quantize(np.ones((2, 64), np.float32), "int8_g32")
+    >>> b = qb.quantize(np.full(64, 0.5, np.float32), "uint4_g32")
+    >>> qb.vecdot(a, b)
+    array([32., 32.], dtype=float32)
+    """
+    for name, q in (("a", a), ("b", b)):
+        if not isinstance(q, Operand):
+            raise TypeError(f"{name} must be a QArray, not {type(q).__name__}")
+        if q.axis != q.ndim - 1:
+            raise ValueError(f"{name} is grouped along axis {q.axis}; vecdot sums along the last")
+    n = a.shape[-1]
+    if n != b.shape[-1]:
+        raise ValueError(f"the rows of a have {n} elements, those of b {b.shape[-1]}")
+    if min(a.format.step(n), n) != min(b.format.step(n), n):
+        raise ValueError(f"groups of {a.format} and {b.format} have different boundaries in rows of {n}")
+    lead = _broadcast(a.shape[:-1], b.shape[:-1])
+    result = np.zeros(lead, FLOAT32)
+    if result.size and n:
+        _dot_rows(a, b, lead, result.reshape(-1))
+    return result if lead else result[()]
+
+
+def _dot_rows(a: Operand, b: Operand, lead: tuple[int, ...], result: np.ndarray) -> None:
+    left, right = a.native_rows(0, prod(a.shape[:-1])), b.native_rows(0, prod(b.shape[:-1]))
+    for start in range(0, result.size, _CHUNK):
+        place = np.unravel_index(np.arange(start, min(start + _CHUNK, result.size)), lead) if lead else ()
+        a_rows, b_rows = _row_numbers(a.shape[:-1], place), _row_numbers(b.shape[:-1], place)
+        part = result[start : start + _CHUNK]
+        status = lib.qb_vecdot(
+            left.struct, _arrays.pointer(a_rows, ffi.typeof("int64_t[]")),
+            right.struct, _arrays.pointer(b_rows, ffi.typeof("int64_t[]")),
+            part.size, _arrays.pointer(part, ffi.typeof("float[]")),
+        )  # fmt: skip
+        check(status, "vecdot")
+
+
+def _row_numbers(shape: tuple[int, ...], place: Any) -> np.ndarray:
+    """The numbers of rows arranged in `shape`, at places of a shape that it broadcasts to."""
+    count = len(place[0]) if place else 1
+    numbers = np.zeros(count, INT64)
+    for axis, size in enumerate(shape):
+        numbers *= size
+        if size > 1:
+            numbers += place[len(place) - len(shape) + axis]
+    return numbers
