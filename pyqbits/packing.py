@@ -11,6 +11,7 @@ from ._native import ffi, lib
 from .errors import check
 
 _ndarray = np.ndarray
+_may_share_memory = np.may_share_memory
 _from_buffer = ffi.from_buffer
 _pack, _unpack, _NULL, _U8, _I8 = lib.qb_pack, lib.qb_unpack, ffi.NULL, lib.QB_U8, lib.QB_I8
 
@@ -73,15 +74,15 @@ def pack(
     array([[120],
            [240]], dtype=uint8)
     """
-    # Small calls: two one-dimensional byte arrays that own their memory need no more questions.
+    # Small calls: two one-dimensional byte arrays that share no memory need no more questions.
     if (
         type(codes) is _ndarray
         and type(out) is _ndarray
         and codes.dtype is UINT8
         and out.dtype is UINT8
         and codes.ndim == 1 == out.ndim
-        and codes.base is None is out.base
         and codes is not out
+        and (codes.base is None is out.base or not _may_share_memory(codes, out))
         and (axis == -1 or axis == 0)
         and type(bits) is int
         and 1 <= bits <= 8
@@ -106,7 +107,7 @@ def _pack_any(codes: Any, bits: int, signed: bool, axis: int, out: np.ndarray | 
     packed_shape = (*shape[:axis], size, *shape[axis + 1 :])
     if out is not None:
         _arrays.check_out(out, packed_shape, UINT8, (codes,))
-    rows = _arrays.contiguous(np.moveaxis(codes, axis, -1))
+    rows = _arrays.contiguous(_arrays.axis_last(codes, axis))
     result = np.empty(packed_shape, UINT8) if out is None else out
     last = axis == codes.ndim - 1
     packed = result if last else np.empty((*rows.shape[:-1], size), UINT8)
@@ -183,8 +184,8 @@ def unpack(
         and buf.dtype is UINT8
         and (out.dtype is INT8 if signed else out.dtype is UINT8)
         and buf.ndim == 1 == out.ndim
-        and buf.base is None is out.base
         and buf is not out
+        and (buf.base is None is out.base or not _may_share_memory(buf, out))
         and (axis == -1 or axis == 0)
         and type(bits) is int
         and 1 <= bits <= 8
@@ -220,7 +221,7 @@ def _unpack_any(
     shape = (*buf.shape[:axis], count, *buf.shape[axis + 1 :])
     if out is not None:
         _arrays.check_out(out, shape, dtype, (buf,))
-    rows = _arrays.contiguous(np.moveaxis(buf, axis, -1))
+    rows = _arrays.contiguous(_arrays.axis_last(buf, axis))
     result = np.empty(shape, dtype) if out is None else out
     codes = result.view(work)
     last = axis == buf.ndim - 1

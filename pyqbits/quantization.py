@@ -85,7 +85,7 @@ def quantize(
         for array in q.part_arrays():
             array[...] = 0
         return q
-    rows = np.moveaxis(x, axis, -1)
+    rows = _arrays.axis_last(x, axis)
     for first, floats, weight in _blocks(rows, weights, format.per_tensor):
         _quantize_rows(q, first, floats, weight, search, nonfinite, x)
     return q
@@ -252,7 +252,7 @@ def compare(x: Any, q: QArray) -> ErrorReport:
         raise ValueError(f"x has shape {x.shape}, q {q.shape}")
     if not x.size:
         return ErrorReport(0, 0.0, 0.0, 0.0, None, q.bpw)
-    moved = np.moveaxis(x, q.axis, -1)
+    moved = _arrays.axis_last(x, q.axis)
     rows = _arrays.float_rows(moved if _arrays.readable_rows(moved) else _arrays.contiguous(moved))
     report = ffi.new("qb_error_report *")
     check(lib.qb_compare(rows.struct, q.native_rows(0, rows.struct.rows).struct, report), "compare")
