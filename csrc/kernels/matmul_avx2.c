@@ -1,0 +1,272 @@
+// SPDX-License-Identifier: Apache-2.0
+// The multiply in 8 lanes: a line of 64 bytes (16 rows, 4 codes each) is two registers, a word of 4
+// digits is broadcast to all lanes, and vpmaddubsw (unsigned codes times signed digits) adds pairs of
+// products in 16 bits. That saturates, so it is kept where it cannot: codes of 7 and 8 bits are taken as
+// two nibbles, and the 16-bit sums are widened by vpmaddwd before they can reach 2^15. Accumulators are
+// arrays of literal size in stamped functions: otherwise gcc leaves them in memory.
+#include "kernels.h"
+
+#include "../base/float16.h"
+#include "../base/target.h"
+
+#include <string.h>
+
+#if QB_X86
+QB_TARGET_BEGIN(QB_TARGET_AVX2)
+
+enum { LINE = 4 * QB_LANES, MAX_UNITS = QB_BLOCK_MAX / 4 };
+
+QB_INLINE __m256i load(const void *p) { return _mm256_loadu_si256((const __m256i *)p); }
+QB_INLINE void store(void *p, __m256i x) { _mm256_storeu_si256((__m256i *)p, x); }
+
+QB_INLINE __m256i broadcast(const void *word)
+{
+    int32_t value;
+    memcpy(&value, word, 4);
+    return _mm256_set1_epi32(value);
+}
+
+// ---- split ----------------------------------------------------------------------------------------
+
+// The first n < 8 lanes.
+QB_INLINE __m256i first_lanes(size_t n)
+{
+    return _mm256_cmpgt_epi32(_mm256_set1_epi32((int)n), _mm256_setr_epi32(0, 1, 2, 3, 4, 5, 6, 7));
+}
+
+QB_INLINE uint32_t largest_bits(const float *x, size_t n)
+{
+    const __m256i size = _mm256_set1_epi32(0x7FFFFFFF);
+    __m256i most = _mm256_setzero_si256();
+    size_t i = 0;
+    for (; i + 8 <= n; i += 8) most = _mm256_max_epi32(most, _mm256_and_si256(load(x + i), size));
+    if (i < n) {
+        const __m256i last = _mm256_maskload_epi32((const int *)(x + i), first_lanes(n - i));
+        most = _mm256_max_epi32(most, _mm256_and_si256(last, size));
+    }
+    __m128i m = _mm_max_epi32(_mm256_castsi256_si128(most), _mm256_extracti128_si256(most, 1));
+    m = _mm_max_epi32(m, _mm_shuffle_epi32(m, 0x4E));
+    m = _mm_max_epi32(m, _mm_shuffle_epi32(m, 0xB1));
+    return (uint32_t)_mm_cvtsi128_si32(m);
+}
+
+// The digits of 8 values, 8 bytes each of digit 0, 1 and 2. Adding 0x80 to every digit turns balanced
+// digits into ordinary bytes.
+QB_INLINE __m256i digits_of(__m256 x, __m256 inv, __m256 top)
+{
+    const __m256i turn = _mm256_set1_epi32(0x808080);
+    const __m256i by_digit = _mm256_broadcastsi128_si256(
+        _mm_setr_epi8(0, 4, 8, 12, 1, 5, 9, 13, 2, 6, 10, 14, 3, 7, 11, 15));
+    __m256 t = _mm256_round_ps(_mm256_mul_ps(x, inv), _MM_FROUND_TO_NEAREST_INT | _MM_FROUND_NO_EXC);
+    t = _mm256_max_ps(t, _mm256_sub_ps(_mm256_setzero_ps(), top));
+    t = _mm256_min_ps(t, top);
+    const __m256i q = _mm256_xor_si256(_mm256_add_epi32(_mm256_cvtps_epi32(t), turn), turn);
+    return _mm256_permutevar8x32_epi32(_mm256_shuffle_epi8(q, by_digit), _mm256_setr_epi32(0, 4, 1, 5, 2, 6, 3, 7));
+}
+
+int qb_split_avx2(const float *x, size_t n, int planes, size_t stride, int8_t *out, float *dx)
+{
+    static const float tops[4] = {0, 0x7F, 0x7F7F, 0x7F7F7F};
+    const uint32_t most = largest_bits(x, n);
+    if (most >= 0x7F800000u) return 1;
+    const float amax = qb_bits_float(most);
+    const int nothing = amax < 0x1p-100f;
+    *dx = nothing ? 0.0f : amax / tops[planes];
+    const __m256 inv = _mm256_set1_ps(nothing ? 0.0f : 1.0f / *dx), top = _mm256_set1_ps(tops[planes]);
+    size_t i = 0;
+    for (; i + 8 <= n; i += 8) {
+        const __m256i digits = digits_of(_mm256_loadu_ps(x + i), inv, top);
+        const __m128i low = _mm256_castsi256_si128(digits), high = _mm256_extracti128_si256(digits, 1);
+        _mm_storel_epi64((__m128i *)(out + i), low);
+        if (planes > 1) _mm_storel_epi64((__m128i *)(out + stride + i), _mm_unpackhi_epi64(low, low));
+        if (planes > 2) _mm_storel_epi64((__m128i *)(out + 2 * stride + i), high);
+    }
+    if (i < n) {
+        int8_t last[32];
+        store(last, digits_of(_mm256_maskload_ps(x + i, first_lanes(n - i)), inv, top));
+        for (int p = 0; p < planes; p++) memcpy(out + (size_t)p * stride + i, last + 8 * p, n - i);
+    }
+    return 0;
+}
+
+// ---- interleave -----------------------------------------------------------------------------------
+
+// 16 bytes of 8 rows, to halves of 4 lines: rows r and r + 4 share a register, so that no shuffle
+// crosses its middle.
+QB_INLINE void interleave_half(const uint8_t *rows, size_t stride, uint8_t *lines)
+{
+    __m256i r[4];
+    for (size_t i = 0; i < 4; i++)
+        r[i] = _mm256_loadu2_m128i((const __m128i *)(rows + (i + 4) * stride),
+                                   (const __m128i *)(rows + i * stride));
+    const __m256i a = _mm256_unpacklo_epi32(r[0], r[1]), b = _mm256_unpackhi_epi32(r[0], r[1]);
+    const __m256i c = _mm256_unpacklo_epi32(r[2], r[3]), d = _mm256_unpackhi_epi32(r[2], r[3]);
+    store(lines, _mm256_unpacklo_epi64(a, c));
+    store(lines + LINE, _mm256_unpackhi_epi64(a, c));
+    store(lines + 2 * LINE, _mm256_unpacklo_epi64(b, d));
+    store(lines + 3 * LINE, _mm256_unpackhi_epi64(b, d));
+}
+
+void qb_interleave_avx2(const uint8_t *rows, size_t stride, size_t n, uint8_t *lines)
+{
+    size_t i = 0;
+    for (; i + 16 <= n; i += 16) {
+        interleave_half(rows + i, stride, lines + i * QB_LANES);
+        interleave_half(rows + i + 8 * stride, stride, lines + i * QB_LANES + LINE / 2);
+    }
+    for (; i + 4 <= n; i += 4)
+        for (size_t r = 0; r < QB_LANES; r++) memcpy(lines + i * QB_LANES + r * 4, rows + r * stride + i, 4);
+    if (i < n) qb_interleave_scalar(rows + i, stride, n - i, lines + i * QB_LANES);
+}
+
+// ---- panel ----------------------------------------------------------------------------------------
+
+// One segment of 16 rows.
+struct part {
+    const uint8_t *lines; // codes, or their lower nibbles
+    const uint8_t *high;  // upper nibbles, or NULL
+    size_t units;
+    size_t flush; // units whose pairs of products fit 16 bits
+    const float *d, *m;
+    const int32_t *z;
+};
+
+// t of one half (8 rows) from the sums of its planes, `total` being two registers apart.
+QB_INLINE __m256 join_planes(const int planes, const __m256i *total, __m256i z, const int32_t *sums)
+{
+    __m256i a[3];
+    // 16 bits hold both z and a sum of 256 digits.
+    for (int p = 0; p < planes; p++)
+        a[p] = _mm256_sub_epi32(total[2 * p], _mm256_madd_epi16(z, _mm256_set1_epi32(sums[p])));
+    if (planes == 1) return _mm256_cvtepi32_ps(a[0]);
+    const __m256 low = _mm256_cvtepi32_ps(a[0]);
+    const __m256i upper = _mm256_add_epi32(_mm256_slli_epi32(a[planes - 1], 8), a[planes - 2]);
+    if (planes == 2) return _mm256_cvtepi32_ps(upper);
+    return _mm256_fmadd_ps(_mm256_set1_ps(256.0f), _mm256_cvtepi32_ps(upper), low);
+}
+
+QB_INLINE void add_segment(const int planes, const struct part *w, const __m256i *total, const int32_t *sums,
+                           float dx, float dxsum, float *acc)
+{
+    for (int half = 0; half < 2; half++, acc += 8) {
+        const __m256 t = join_planes(planes, total + half, load(w->z + 8 * half), sums);
+        const __m256 s = _mm256_mul_ps(_mm256_loadu_ps(w->d + 8 * half), _mm256_set1_ps(dx));
+        __m256 sum = _mm256_fmadd_ps(s, t, _mm256_loadu_ps(acc));
+        if (w->m) sum = _mm256_fmadd_ps(_mm256_loadu_ps(w->m + 8 * half), _mm256_set1_ps(dxsum), sum);
+        _mm256_storeu_ps(acc, sum);
+    }
+}
+
+// Exact sums of `words` words of digits a unit times 16 rows of codes: total[2*j], total[2*j+1] are
+// those of word j and rows 0..7, 8..15.
+#define SUM_WORDS(words)                                                                          \
+    QB_INLINE void sum_##words(const uint8_t *lines, const int8_t *digits, size_t step, size_t units, \
+                               size_t flush, __m256i *total)                                      \
+    {                                                                                             \
+        for (int j = 0; j < 2 * words; j++) total[j] = _mm256_setzero_si256();                    \
+        while (units) {                                                                           \
+            __m256i pairs[2 * words];                                                             \
+            for (int j = 0; j < 2 * words; j++) pairs[j] = _mm256_setzero_si256();                \
+            const size_t run = units < flush ? units : flush;                                     \
+            units -= run;                                                                         \
+            for (const int8_t *const end = digits + run * step; digits < end; digits += step) {   \
+                const __m256i lo = load(lines), hi = load(lines + 32);                            \
+                lines += LINE;                                                                    \
+                for (int j = 0; j < words; j++) {                                                 \
+                    const __m256i x = broadcast(digits + 4 * j);                                  \
+                    pairs[2 * j] = _mm256_add_epi16(pairs[2 * j], _mm256_maddubs_epi16(lo, x));   \
+                    pairs[2 * j + 1] = _mm256_add_epi16(pairs[2 * j + 1], _mm256_maddubs_epi16(hi, x)); \
+                }                                                                                 \
+            }                                                                                     \
+            for (int j = 0; j < 2 * words; j++)                                                   \
+                total[j] = _mm256_add_epi32(total[j], _mm256_madd_epi16(pairs[j], _mm256_set1_epi16(1))); \
+        }                                                                                         \
+    }
+SUM_WORDS(1)
+SUM_WORDS(2)
+SUM_WORDS(3)
+SUM_WORDS(4)
+SUM_WORDS(6)
+
+// One segment times `cols` columns, `words` = cols * planes.
+#define TILE(planes, cols, words)                                                                 \
+    static void tile_##planes##x##cols(const struct part *w, const int8_t *digits, size_t step,   \
+                                       const int32_t *sums, const float *dx, const float *dxsum,  \
+                                       float *acc)                                                \
+    {                                                                                             \
+        __m256i total[2 * words];                                                                 \
+        sum_##words(w->lines, digits, step, w->units, w->flush, total);                           \
+        if (w->high) {                                                                            \
+            __m256i high[2 * words];                                                              \
+            sum_##words(w->high, digits, step, w->units, w->flush, high);                         \
+            for (int j = 0; j < 2 * words; j++)                                                   \
+                total[j] = _mm256_add_epi32(total[j], _mm256_slli_epi32(high[j], 4));             \
+        }                                                                                         \
+        for (int c = 0; c < cols; c++)                                                            \
+            add_segment(planes, w, total + 2 * planes * c, sums + planes * c, dx[c], dxsum[c],    \
+                        acc + QB_LANES * c);                                                      \
+    }
+TILE(1, 6, 6)
+TILE(1, 4, 4)
+TILE(1, 2, 2)
+TILE(1, 1, 1)
+TILE(2, 3, 6)
+TILE(2, 2, 4)
+TILE(2, 1, 2)
+TILE(3, 2, 6)
+TILE(3, 1, 3)
+
+// The widest tiles of each number of planes, widest first.
+typedef void tile_fn(const struct part *, const int8_t *, size_t, const int32_t *, const float *, const float *,
+                     float *);
+static const struct {
+    size_t cols;
+    tile_fn *tile;
+} tiles[4][4] = {
+    [1] = {{6, tile_1x6}, {4, tile_1x4}, {2, tile_1x2}, {1, tile_1x1}},
+    [2] = {{3, tile_2x3}, {2, tile_2x2}, {1, tile_2x1}},
+    [3] = {{2, tile_3x2}, {1, tile_3x1}},
+};
+
+// Codes of 7 and 8 bits as two sets of lines.
+static void split_nibbles(const uint8_t *lines, size_t bytes, uint8_t *low, uint8_t *high)
+{
+    const __m256i nibble = _mm256_set1_epi8(15);
+    for (size_t i = 0; i < bytes; i += 32) {
+        const __m256i codes = load(lines + i);
+        store(low + i, _mm256_and_si256(codes, nibble));
+        store(high + i, _mm256_and_si256(_mm256_srli_epi16(codes, 4), nibble));
+    }
+}
+
+void qb_panel_avx2(const struct qb_panel *w, const struct qb_activations *x, float *acc)
+{
+    // 2 * (2^bits - 1) * 128 a unit, below 2^15.
+    static const uint8_t flushes[QB_MAX_BITS + 1] = {0, 127, 42, 18, 8, 4, 2, 8, 8};
+    const size_t planes = (size_t)x->planes, step = x->cols * planes * 4;
+    const uint8_t *lines = w->lines;
+    const int8_t *digits = x->digits;
+    uint8_t low[MAX_UNITS * LINE], high[MAX_UNITS * LINE];
+
+    for (size_t s = 0; s < w->segments; s++) {
+        const size_t units = w->units[s], lane = s * QB_LANES;
+        struct part part = {lines, NULL, units, flushes[w->bits], w->d + lane, w->m ? w->m + lane : NULL, w->z + lane};
+        if (w->bits > 6) {
+            split_nibbles(lines, units * LINE, low, high);
+            part.lines = low;
+            part.high = high;
+        }
+        size_t tile = 0;
+        for (size_t c = 0; c < x->cols; c += tiles[planes][tile].cols) {
+            while (x->cols - c < tiles[planes][tile].cols) tile++;
+            const size_t at = s * x->cols + c;
+            tiles[planes][tile].tile(&part, digits + c * planes * 4, step, x->sums + at * planes, x->dx + at,
+                                     x->dxsum + at, acc + c * QB_LANES);
+        }
+        lines += units * LINE;
+        digits += units * step;
+    }
+}
+
+QB_TARGET_END
+#endif
