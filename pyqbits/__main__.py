@@ -11,7 +11,7 @@ def main() -> None:
     except ModuleNotFoundError as error:
         print(f"pyqbits: the command line needs {error.name}: pip install 'pyqbits[cli]'", file=sys.stderr)
         sys.exit(2)
-    from .cli import run
+    from .cli.app import run
 
     run()
 

@@ -47,7 +47,8 @@ def run_bench(seconds: float, *, json: bool) -> None:
         tables.show_json({**machine, "pyqbits": pyqbits.__version__, "cases": records})
         return
     tables.note(f"{runtime.cpu_brand()} ({platform.machine()}), tier {pyqbits.isa()}, NumPy {np.__version__}")
-    tables.note("Medians; ratios are to a reference timed in the same rounds: above 1 is faster than it.\n")
+    tables.note("Medians; ratios are to a reference timed in the same rounds: above 1 is faster than it.")
+    tables.note("")
     rows = [
         [r["operation"], r["what"], f"{r['gb_per_s']:.2f}", f"{r['ratio']:.2f}", r["versus"]] for r in records
     ]

@@ -64,7 +64,12 @@ def contents(path: Path) -> Mapping[str, np.ndarray | QArray]:
     found: dict[str, np.ndarray | QArray] = {}
     for file in models.find(path).files:
         with models.naming(file):
-            found.update(pyqbits.open(file))
+            archive = pyqbits.open(file)
+        for name in archive:
+            try:
+                found[name] = archive[name]
+            except TypeError:  # a type that NumPy has not: its bytes
+                found[name] = models.MappedFile(file).raw(name)
     return found
 
 
@@ -77,15 +82,25 @@ def differences(before: Mapping, after: Mapping) -> Differences:
         if x.shape != y.shape:
             raise ValueError(f"tensor {name!r} has shape {x.shape} in one file and {y.shape} in the other")
         if isinstance(y, QArray):
-            found.pairs.append(Pair(name, x, y, combined([pyqbits.compare(*part) for part in parts(x, y)])))
+            found.pairs.append(Pair(name, x, y, errors_of(x, y)))
         else:
             (found.identical if same(x, y) else found.different).append(name)
     return found
 
 
+def errors_of(x: np.ndarray | QArray, q: QArray) -> ErrorReport:
+    if not x.size:
+        return pyqbits.compare(x, q)
+    reports, starts = [], [0]
+    for part, of_q in parts(x, q):
+        reports.append(pyqbits.compare(part, of_q))
+        starts.append(starts[-1] + len(part))
+    return combined(reports, starts)
+
+
 def parts(x: np.ndarray | QArray, q: QArray) -> Iterator[tuple[np.ndarray, QArray]]:
-    """Both arrays by slices of their first axis, about CHUNK bytes each."""
-    step = max(1, CHUNK * len(x) // max(1, x.size * 4))
+    """Both arrays by slices of their first axis, about CHUNK bytes each; whole if groups run along it."""
+    step = len(x) if q.axis == 0 else max(1, CHUNK * len(x) // (x.size * 4))
     for start in range(0, len(x), step):
         part = x[start : start + step]
         yield part.dequantize() if isinstance(part, QArray) else part, q[start : start + step]
@@ -100,7 +115,6 @@ def same(x: np.ndarray | QArray, y: np.ndarray) -> bool:
 
 
 def cells(name: str, shape: tuple[int, ...], format: str, errors: ErrorReport) -> list[str]:
-    at = ",".join(str(int(i)) for i in np.unravel_index(errors.max_index, shape)) if shape else ""
     return [
         name,
         tables.shape(shape) if shape else "",
@@ -110,7 +124,7 @@ def cells(name: str, shape: tuple[int, ...], format: str, errors: ErrorReport) -
         tables.relative(errors),
         f"{errors.rmse:.3g}",
         f"{errors.max_abs:.3g}",
-        at,
+        ",".join(map(str, errors.max_index or ())),
     ]
 
 

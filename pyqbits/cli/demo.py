@@ -25,8 +25,8 @@ def run_demo() -> None:
         weights = [np.array(model[f"layers.{i}.weight"]) for i in range(LAYERS)]
         biases = [np.array(model[f"layers.{i}.bias"]) for i in range(LAYERS)]
     sizes = "-".join(str(size) for size in (*(w.shape[1] for w in weights), len(biases[-1])))
-    tables.note(f"A classifier of handwritten digits ({sizes}), weights quantized in groups of 32,")
-    tables.note(f"on {len(labels)} images that were kept out of its training\n")
+    tables.note(f"A classifier of handwritten digits ({sizes}) on {len(labels)} images it has not seen")
+    tables.note("")
     rows = [row("float32", weights, biases, images, labels, "", "32.00")]
     for bits in range(8, 1, -1):
         quantized = [pyqbits.quantize(w, f"int{bits}_g32") for w in weights]

@@ -15,7 +15,8 @@ def show_info() -> None:
     tables.note(f"pyqbits {pyqbits.__version__}, NumPy {np.__version__}, Python {platform.python_version()}")
     tables.note(f"CPU      {runtime.cpu_brand()} ({platform.machine()})")
     tables.note(f"tier     {pyqbits.isa()} (PYQBITS_ISA chooses another)")
-    tables.note(f"headers  {pyqbits.get_include()}\n")
+    tables.note(f"headers  {pyqbits.get_include()}")
+    tables.note("")
     tiers = pyqbits.available_isas()
     served = {tier: runtime.kernel_isas(tier) for tier in tiers}
     families = list(served[tiers[0]])

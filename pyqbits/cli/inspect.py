@@ -54,7 +54,7 @@ def contents(path: Path) -> tuple[list[Row], dict[str, str]]:
             if entry.dtype != "U8"
             else row(name, tensors[name], entry.start)
         )
-    return rows, file.metadata
+    return sorted(rows, key=lambda row: row.offset), file.metadata
 
 
 def row(name: str, tensor, offset: int) -> Row:

@@ -97,6 +97,11 @@ class MappedFile:
             self._map = mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) if size else b""
             self.entries, self.metadata = read_header(self._map)
 
+    def raw(self, name: str) -> np.ndarray:
+        """The bytes of a tensor."""
+        entry = self.entries[name]
+        return np.frombuffer(self._map, np.uint8, entry.nbytes, entry.start)
+
     def pieces(self, entry: Entry, size: int) -> Iterator[np.ndarray]:
         """The bytes of a tensor in order, `size` at a time. Use each piece before asking for the next."""
         for start in range(entry.start, entry.stop, size):

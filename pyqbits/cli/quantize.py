@@ -62,7 +62,10 @@ def quantize_model(model: Path, output: Path, options: Options, *, force: bool, 
     check_tensors(shards, options)
     total = sum(entry.nbytes for shard in shards for entry in shard.entries.values())
     results: list[Result] = []
-    with directory(outputs[0].parent), ExitStack() as stack, tables.progress(total) as advance:
+    with ExitStack() as stack:
+        if found.index:
+            stack.enter_context(directory(outputs[0].parent))
+        advance = stack.enter_context(tables.progress(total))
         plans = [plan(shard, options) for shard in shards]
         check_names(specs for specs, _ in plans)
         for shard, path, (specs, metadata) in zip(shards, outputs, plans, strict=True):
