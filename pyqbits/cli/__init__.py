@@ -1,1 +1,1 @@
-"""The command line: `pyqbits quantize | inspect | compare | info | bench | demo`; `app` is where it begins."""
+"""The command line: `pyqbits quantize | inspect | compare | info | bench | demo`; it begins in `app`."""

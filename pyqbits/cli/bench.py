@@ -49,10 +49,9 @@ def run_bench(seconds: float, *, json: bool) -> None:
     tables.note(f"{runtime.cpu_brand()} ({platform.machine()}), tier {pyqbits.isa()}, NumPy {np.__version__}")
     tables.note("Medians; ratios are to a reference timed in the same rounds: above 1 is faster than it.")
     tables.note("")
-    rows = [
-        [r["operation"], r["what"], f"{r['gb_per_s']:.2f}", f"{r['ratio']:.2f}", r["versus"]] for r in records
-    ]
-    tables.show("", ["operation", "what", "GB/s", "ratio", "to"], rows)
+    keys = ("operation", "what", "gb_per_s", "ratio", "versus")
+    rows = [[tables.number(r[k]) if isinstance(r[k], float) else r[k] for k in keys] for r in records]
+    tables.show("", ["operation", "what", "GB/s", "ratio", "to"], rows, text=("what", "to"))
 
 
 def measure(case: Case, budget: float) -> dict:

@@ -19,7 +19,7 @@ REPEATS = 5
 def run_demo() -> None:
     """Print size, error, accuracy and time at every width."""
     with as_file(files("pyqbits.data") / "digits.safetensors") as path:
-        model = pyqbits.open(path)
+        where, model = path, pyqbits.open(path)
         images = model["test.images"].astype(np.float32).T / 16  # a column an image
         labels = np.array(model["test.labels"])
         weights = [np.array(model[f"layers.{i}.weight"]) for i in range(LAYERS)]
@@ -34,6 +34,8 @@ def run_demo() -> None:
         snr, bpw = tables.decibels(error), tables.bits(error.bpw)
         rows.append(row(f"int{bits}_g32", quantized, biases, images, labels, snr, bpw))
     tables.show("", ["weights", "bpw", "kB", "SNR dB", "accuracy", "ms"], rows)
+    tables.note("")
+    tables.note(f"The model: pyqbits inspect {where}")
 
 
 def row(name: str, weights, biases, images: np.ndarray, labels: np.ndarray, snr: str, bpw: str) -> list[str]:

@@ -19,6 +19,5 @@ def show_info() -> None:
     tables.note("")
     tiers = pyqbits.available_isas()
     served = {tier: runtime.kernel_isas(tier) for tier in tiers}
-    families = list(served[tiers[0]])
-    rows = [[tier, *(f"{family}_{served[tier][family]}.c" for family in families)] for tier in tiers]
-    tables.show("Kernel files serving each tier", ["tier", *families], rows)
+    rows = [[family, *(f"{family}_{served[t][family]}.c" for t in tiers)] for family in served[tiers[0]]]
+    tables.show("Kernel files serving each tier", ["family", *tiers], rows, text=tiers)

@@ -1,12 +1,16 @@
 """`pyqbits inspect`: what a file holds."""
 
-import zipfile
+import math
+import mmap
+from collections.abc import Mapping
 from pathlib import Path
 from typing import NamedTuple
 
 import pyqbits
 
-from .._safetensors import DTYPE_BITS
+from .. import _npz
+from .._safetensors import DTYPE_BITS, read_header
+from ..storage import METADATA_KEY
 from . import models, tables
 
 SHOWN = 100  # characters of a metadata value; --json has all of them
@@ -37,34 +41,37 @@ def inspect_file(path: Path, *, json: bool) -> None:
 
 
 def contents(path: Path) -> tuple[list[Row], dict[str, str]]:
+    """The tensors of a file in the order of their bytes, and its metadata."""
     with models.naming(path):
-        tensors = pyqbits.open(path)
-    if zipfile.is_zipfile(path):
-        with zipfile.ZipFile(path) as archive:
-            places = {
-                name.removesuffix(".npy"): archive.getinfo(name).header_offset for name in archive.namelist()
-            }
-        return [row(name, tensors[name], places[name]) for name in tensors], {}
-    file = models.MappedFile(path)
-    rows = []
-    for name in tensors:
-        entry = file.entries[name]
-        rows.append(
-            Row(name, entry.shape, entry.dtype, DTYPE_BITS[entry.dtype], entry.nbytes, entry.start)
-            if entry.dtype != "U8"
-            else row(name, tensors[name], entry.start)
-        )
-    return sorted(rows, key=lambda row: row.offset), file.metadata
+        archive = pyqbits.open(path)
+    entries, metadata = header(path)
+    rows = [row(name, archive, entries[name]) for name in archive]
+    return sorted(rows, key=lambda row: row.offset), metadata
 
 
-def row(name: str, tensor, offset: int) -> Row:
+def header(path: Path) -> tuple[dict, dict[str, str]]:
+    """Entries of what is stored, and the metadata, of a file that could be opened."""
+    with open(path, "rb") as file, mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as mapped:
+        if mapped[:2] != b"PK":
+            return read_header(mapped)
+        entries = _npz.read_header(mapped)
+        stored = entries.get(METADATA_KEY)
+        return entries, {METADATA_KEY: mapped[stored.start : stored.stop].decode()} if stored else {}
+
+
+def row(name: str, archive: Mapping, entry) -> Row:
+    try:
+        tensor = archive[name]
+    except TypeError:  # a type that NumPy has not
+        tensor = None
     if isinstance(tensor, pyqbits.QArray):
-        return Row(name, tensor.shape, str(tensor.format), tensor.bpw, tensor.nbytes, offset)
-    return Row(name, tensor.shape, str(tensor.dtype), 8 * tensor.itemsize, tensor.nbytes, offset)
+        return Row(name, tensor.shape, str(tensor.format), tensor.bpw, tensor.nbytes, entry.start)
+    bits = DTYPE_BITS[entry.dtype] if isinstance(entry.dtype, str) else 8 * entry.dtype.itemsize
+    return Row(name, entry.shape, str(entry.dtype), bits, entry.stop - entry.start, entry.start)
 
 
 def show_file(path: Path, rows: list[Row], metadata: dict[str, str]) -> None:
-    values = sum(row.bytes * 8 / row.bpw for row in rows)
+    values = sum(math.prod(row.shape) for row in rows)
     total = sum(row.bytes for row in rows)
     lines = [
         [r.name, tables.shape(r.shape), r.format, tables.bits(r.bpw), f"{r.bytes}", f"{r.offset}"]

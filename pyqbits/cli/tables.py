@@ -3,7 +3,7 @@
 import json
 import math
 import os
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator, Sequence
 from contextlib import contextmanager
 
 from rich.console import Console
@@ -39,11 +39,18 @@ def plain(text: str) -> str:
     return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in text)
 
 
-def show(title: str, columns: Sequence[str], rows: Sequence[Sequence[str]], footer: int = 0) -> None:
-    """Print rows of text under column heads; the last `footer` rows are set apart.
+def show(
+    title: str,
+    columns: Sequence[str],
+    rows: Sequence[Sequence[str]],
+    *,
+    text: Collection[str] = ("shape",),
+    footer: int = 0,
+) -> None:
+    """Print rows under column heads; the last `footer` rows are set apart.
 
-    The first column is a name, a second one called "shape" is text, the others are numbers, set right. Where
-    names and numbers do not fit side by side, each name gets a line of its own above its numbers.
+    The first column and those named in `text` are set left, the others, numbers, right. Where the first
+    column, a name, and the rest do not fit side by side, each name gets a line of its own above the rest.
     """
     out = console()
     rows = [[plain(cell) for cell in row] for row in rows]
@@ -55,19 +62,19 @@ def show(title: str, columns: Sequence[str], rows: Sequence[Sequence[str]], foot
         style = "bold" if number == 0 or number > len(rows) - footer else ""
         if footer and number == len(rows) - footer + 1:
             out.print()
-        for line in _lines(row, columns, widths, stacked):
+        cells = [
+            cell.ljust(width) if i == 0 or column in text else cell.rjust(width)
+            for i, (cell, column, width) in enumerate(zip(row, columns, widths, strict=True))
+        ]
+        for line in _lines(row[0], cells, stacked):
             out.print(Text(line, style=style), soft_wrap=True)
 
 
-def _lines(row: Sequence[str], columns: Sequence[str], widths: Sequence[int], stacked: bool) -> list[str]:
-    textual = [i == 0 or column == "shape" for i, column in enumerate(columns)]
-    cells = [cell.ljust(width) if left else cell.rjust(width)
-             for cell, width, left in zip(row, widths, textual, strict=True)]  # fmt: skip
+def _lines(name: str, cells: Sequence[str], stacked: bool) -> list[str]:
     if not stacked:
         return ["  ".join(cells).rstrip()]
-    numbers = ("  " + "  ".join(cells[1:])).rstrip()
-    beside = len(row[0]) + 1
-    return [row[0] + numbers[beside - 1 :]] if numbers[:beside].isspace() else [row[0], numbers]
+    rest = ("  " + "  ".join(cells[1:])).rstrip()
+    return [name + rest[len(name) :]] if rest[: len(name) + 1].isspace() else [name, rest]
 
 
 def note(text: str) -> None:
@@ -111,6 +118,10 @@ def relative(report) -> str:
 
 def bits(value: float) -> str:
     return f"{value:.2f}"
+
+
+def number(value: float) -> str:
+    return f"{value:.2f}" if value >= 0.1 else f"{value:.2g}"
 
 
 def rate(count: float, seconds: float) -> str:
