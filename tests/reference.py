@@ -37,6 +37,14 @@ class Format:
     scale: str = "float16"
 
     @property
+    def name(self):
+        """The library's name of the format."""
+        group = f"g{self.group}" if isinstance(self.group, int) else self.group
+        suffix = {"float16": "", "bfloat16": "_bf16", "float32": "_f32"}[self.scale]
+        point = "_z" if self.zero == "point" else ""
+        return f"{'u' if self.zero else ''}int{self.bits}_{group}{point}{suffix}"
+
+    @property
     def half(self):
         return 2 ** (self.bits - 1)
 
@@ -82,6 +90,16 @@ class Quantized:
         if self.format.group == "tensor":
             return np.broadcast_to(parameter, (rows, cols))
         return np.repeat(parameter, self.format.step(cols), axis=1)[:, :cols]
+
+    def stored(self):
+        """The arrays on disk: packed codes, scales, and minima or packed zero points where it has them."""
+        scale = SCALES[self.format.scale]
+        arrays = {"": pack(self.codes, self.format.bits), ".scales": self.scales.astype(scale)}
+        if self.format.zero == "min":
+            arrays[".mins"] = self.mins.astype(scale)
+        elif self.format.zero == "point":
+            arrays[".zeros"] = pack(self.zeros, self.format.bits)
+        return arrays
 
 
 # ---- streams of bits -------------------------------------------------------------------------------------
@@ -145,22 +163,28 @@ def quantize(x, format):
     """Round-to-nearest of a matrix of finite values."""
     x = floats(x)
     rows, cols = x.shape
-    runs = format.groups(cols)
     if format.group == "tensor":
-        runs, x = [(0, x.size)], x.reshape(1, -1)
-    parts = [_group(x[:, start:stop], format) for start, stop in runs]
-    if not parts or not rows:
-        empty = np.zeros((rows, len(parts)), F)
-        return Quantized(format, np.zeros((rows, cols), np.int64), empty, empty, empty)
-    d, m, z = (np.stack([part[i] for part in parts], axis=1) for i in (1, 2, 3))
-    for row, column in np.argwhere(~np.isfinite(d) | ~np.isfinite(m)):
-        raise ScaleRangeError(int(row * cols + runs[column][0]))
-    levels = np.concatenate([part[0] for part in parts], axis=1).reshape(rows, cols)
-    return Quantized(format, levels, d, m, z)
+        x, step = x.reshape(1, -1), max(x.size, 1)
+    else:
+        step = format.step(cols)
+    whole = x.shape[1] // step * step
+    parts = [_groups(x[:, :whole], step, format), _groups(x[:, whole:], x.shape[1] - whole, format)]
+    levels, d, m, z = (np.concatenate(pair, axis=1) for pair in zip(*parts, strict=True))
+    for row, group in np.argwhere(~np.isfinite(d) | ~np.isfinite(m)):
+        raise ScaleRangeError(int(row * cols + group * step))
+    return Quantized(format, levels.reshape(rows, cols), d, m, z)
 
 
-def _group(x, format):
-    """Levels and parameters d, m, z of the same group of every row."""
+def _groups(x, step, format):
+    """Levels and parameters of rows that are whole groups of `step` elements."""
+    if not x.size:
+        return np.zeros(x.shape, np.int64), *np.zeros((3, len(x), 0), F)
+    levels, *parameters = _rtn(x.reshape(-1, step), format)
+    return levels.reshape(x.shape), *(p.reshape(len(x), -1) for p in parameters)
+
+
+def _rtn(x, format):
+    """Levels and parameters d, m, z of groups, one a row."""
     bits, half, top = format.bits, F(format.half), F(2**format.bits - 1)
     lo, hi = x.min(axis=1) + F(0), x.max(axis=1) + F(0)
     m = np.zeros_like(lo)
@@ -171,7 +195,7 @@ def _group(x, format):
             extreme = x[np.arange(len(x)), np.abs(x).argmax(axis=1)]
             d = format.store(extreme / -half)
         elif format.zero == "min" and bits == 1:
-            d, m = _two_levels(x, lo, format)
+            d, m = _two_levels(x, lo, hi, format)
         elif format.zero == "min":
             m = format.store(lo)
             d = format.store((hi - m) / top)
@@ -195,8 +219,11 @@ def _group(x, format):
     return level.astype(np.int64), d, m, z
 
 
-def _two_levels(x, lo, format):
-    """Scale and minimum of one bit with a minimum: the means of the values below the mean and of the rest."""
+def _two_levels(x, lo, hi, format):
+    """Scale and minimum of one bit with a minimum: the means of the values below the mean and of the rest.
+
+    Where none is below (all equal, or so close that the mean rounds to the least), the range.
+    """
 
     def mean(mask):
         return (ordered_sum(np.where(mask, x, 0.0)) / mask.sum(axis=1)).astype(F)
@@ -204,7 +231,7 @@ def _two_levels(x, lo, format):
     below = x < mean(np.ones(x.shape, bool))[:, None]
     split = below.any(axis=1)
     m = format.store(np.where(split, mean(below), lo))
-    return np.where(split, format.store(mean(~below) - m), F(0)), m
+    return format.store(np.where(split, mean(~below), hi) - m), m
 
 
 def dequantize(q):
@@ -224,7 +251,9 @@ def segments(format, cols):
     for group, (first, last) in enumerate(format.groups(cols)):
         for start in range(first, last, block):
             base = start - start % block if step < 32 else start
-            found.append((start, min(start + block, last), group, base, min(base + block, cols)))
+            found.append(
+                (start, min(start + block, last), group, base, min(base + block, cols if step < 32 else last))
+            )
     return found
 
 
