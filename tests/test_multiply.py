@@ -69,6 +69,23 @@ def test_ragged_rows(isa, cols):
             assert floats_equal(got, want), (format, mode)
 
 
+@pytest.mark.parametrize(("cols", "group"), [(3333, 32), (700, 1), (2100, 5), (3333, 300), (5000, "row")])
+def test_longer_than_any_workspace(isa, cols, group):
+    """The library cuts columns and rows into chunks; no result may notice."""
+    for zero, bits, mode, count in (
+        (None, 4, "int24", 67),
+        ("min", 3, "int16", 130),
+        ("point", 8, "int8", 65),
+    ):
+        format = ref.Format(bits, group, zero)
+        x, columns, want = expected(format, cols, count, mode)
+        q = pyqbits.quantize(x, format.name)
+        assert floats_equal(pyqbits.matmul(columns, q.T, activations=mode), want), (format, mode)
+        transposed = pyqbits.matmul(q, columns.T, activations=mode)
+        assert floats_equal(np.ascontiguousarray(transposed.T), want), (format, mode)
+        assert floats_equal(pyqbits.matmul(columns[-1], q.T, activations=mode), want[-1]), (format, mode)
+
+
 @pytest.mark.parametrize("zero", KINDS)
 def test_extreme_integers(isa, zero):
     """The largest codes times the largest digits: sums that a saturating or 16-bit step would spoil."""

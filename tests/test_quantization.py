@@ -53,6 +53,41 @@ def test_ragged_rows(isa, cols):
             assert floats_equal(got, ref.dequantize(ref.quantize(x, ref.Format(3, 16, "min"))).astype(dtype))
 
 
+@pytest.mark.parametrize("zero", KINDS)
+def test_rows_and_groups_longer_than_a_tile(isa, zero):
+    """The library works on tiles of some thousand elements; no group may notice."""
+    for cols, group in (
+        (2049, 64),
+        (5003, 7),
+        (5003, 1000),
+        (8200, 2048),
+        (8200, 3000),
+        (9001, "row"),
+        (2049, "tensor"),
+    ):
+        for bits in (1, 3, 8):
+            format = ref.Format(bits, group, zero)
+            x, want = quantized(format, cols, 2 ** (bits - 1))
+            q = pyqbits.quantize(x, format.name)
+            check(q, want, format)
+            report = pyqbits.compare(x, q)
+            flat = np.ravel_multi_index(report.max_index, x.shape)
+            assert (report.sum_xx, report.sum_ee, report.max_abs, flat) == ref.compare(x, want)
+
+
+def test_extremes_far_apart(isa):
+    """Which of two equal extremes comes first decides the sign, also when tiles lie between them."""
+    x = np.random.default_rng(6).uniform(-1, 1, (4, 9000)).astype(np.float32)
+    for row, (positive, negative) in enumerate(((0, 8999), (8999, 0), (2047, 2048), (2048, 2047))):
+        x[row, positive], x[row, negative] = 2, -2
+    for group in (4096, 9000, "row"):
+        format = ref.Format(4, group)
+        check(pyqbits.quantize(x, format.name), ref.quantize(x, format), format)
+    for row in range(4):
+        format = ref.Format(4, "tensor")
+        check(pyqbits.quantize(x[row:], format.name), ref.quantize(x[row:], format), row)
+
+
 @pytest.mark.parametrize("dtype", [np.float16, BFLOAT16, np.float32, np.float64], ids=str)
 def test_input_types_and_strides(isa, dtype):
     with np.errstate(over="ignore"):

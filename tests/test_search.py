@@ -54,6 +54,28 @@ def test_never_worse_in_any_group(zero, bits):
                 assert (error <= floor * ORDER).all(), (format, search, importance is None)
 
 
+@pytest.mark.parametrize("zero", KINDS)
+def test_never_worse_in_long_groups(zero):
+    """Groups longer than a tile take another way through the library."""
+    rng = np.random.default_rng(9)
+    for bits, group in ((1, "row"), (3, 3000), (4, "row"), (8, "tensor")):
+        format = ref.Format(bits, group, zero)
+        x = np.ascontiguousarray(adversarial(5003)[::5])
+        weights = rng.random(x.shape).astype(np.float32)
+        weights[1, :3000] = 0
+        for importance in (None, weights):
+            floor = group_errors(x, quantized_with(x, format, "rtn"), format, importance)
+            for search in SEARCHES:
+                got = set()
+                for isa in pyqbits.available_isas():
+                    with pyqbits.use_isa(isa):
+                        q = quantized_with(x, format, search, importance)
+                    got.add(q.tobytes())
+                assert len(got) == 1, (format, search)
+                error = group_errors(x, q, format, importance)
+                assert (error <= floor * ORDER).all(), (format, search, importance is None)
+
+
 @settings(max_examples=40, deadline=None)
 @given(
     values=st.lists(st.floats(-30000, 30000, width=32), min_size=1, max_size=70),
