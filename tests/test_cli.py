@@ -203,6 +203,24 @@ def test_output_is_protected(tmp_path, model):
     assert "quantized already" in run("quantize", out, "-o", tmp_path / "again.safetensors", code=2).stderr
 
 
+def test_saved_plain_arrays(tmp_path):
+    x = np.random.default_rng(0).standard_normal((4, 64), np.float32)
+    pyqbits.save(tmp_path / "model.safetensors", {"x": x})
+    run("quantize", tmp_path / "model.safetensors", "-o", tmp_path / "out.safetensors")
+    assert (
+        pyqbits.open(tmp_path / "out.safetensors")["x"].tobytes() == pyqbits.quantize(x, "int4_g32").tobytes()
+    )
+
+
+@pytest.mark.skipif(os.name == "nt", reason="ulimit")
+def test_full_disk(tmp_path, model):
+    command = 'ulimit -f 8; exec "$0" -m pyqbits quantize "$1" -o "$2"'
+    arguments = ["sh", "-c", command, sys.executable, str(model), str(tmp_path / "out.safetensors")]
+    result = subprocess.run(arguments, capture_output=True, text=True)
+    assert result.returncode == 2 and result.stderr == "pyqbits: File too large\n"
+    only_file(tmp_path)
+
+
 def test_colliding_names(tmp_path):
     rng = np.random.default_rng(0)
     tensors = {"w": floats(rng, "F32", 2, 64), "w.scales": floats(rng, "F32", 2)}

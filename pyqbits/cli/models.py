@@ -14,6 +14,7 @@ from .._safetensors import NUMPY_DTYPES, Entry, read_header
 from ..errors import FormatError
 
 INDEX_NAME = "model.safetensors.index.json"
+NEIGHBOURS = 4 << 20  # a page fault may bring in pages around it, some of which were given back before
 FLOATS = ("F32", "F16", "BF16", "F64")
 
 
@@ -118,6 +119,7 @@ class MappedFile:
 
     def _forget(self, start: int, stop: int) -> None:
         if hasattr(mmap, "MADV_DONTNEED"):
+            start = max(0, start - NEIGHBOURS)
             start -= start % mmap.PAGESIZE
             self._map.madvise(mmap.MADV_DONTNEED, start, stop - start)
 

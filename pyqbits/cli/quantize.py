@@ -113,8 +113,9 @@ def directory(path: Path) -> Iterator[None]:
 
 def check_tensors(shards: list[models.MappedFile], options: Options) -> None:
     """Refuse models that are quantized already, and patterns that match nothing."""
+    nothing = storage.metadata_json({})  # of files that pyqbits.save wrote plain arrays to
     for shard in shards:
-        if storage.METADATA_KEY in shard.metadata:
+        if shard.metadata.get(storage.METADATA_KEY, nothing) != nothing:
             raise FormatError(f"{shard.path}: quantized already (metadata key {storage.METADATA_KEY!r})")
     names = [name for shard in shards for name in shard.entries]
     for glob in options.include + options.exclude:
