@@ -21,7 +21,7 @@ import numpy as np
 
 import pyqbits as qb
 from benchmarks import bench_linalg, bench_pack, bench_quant, cases, timing
-from pyqbits._native import ffi, lib
+from pyqbits import runtime
 
 SUITES = (bench_pack, bench_quant, bench_linalg)
 
@@ -68,10 +68,8 @@ def duration(seconds: float) -> str:
 
 def machine() -> dict[str, str]:
     """What the numbers depend on, without names of hosts or paths."""
-    brand = ffi.new("char[49]")
-    lib.qb_cpu_brand(brand)
     return {
-        "cpu": ffi.string(brand).decode().strip(),
+        "cpu": runtime.cpu_brand(),
         "isas": " ".join(qb.available_isas()),
         "system": f"{platform.system()} {platform.machine()}",
         "libc": " ".join(platform.libc_ver()),

@@ -2,7 +2,8 @@
 
 A machine's speed drifts by tens of per cent from minute to minute, so a time alone says little. Here each
 round times the reference and the function one right after the other, each called often enough to fill
-`SAMPLE_SECONDS`, and the result is the median over rounds of the quotient of the two.
+`SAMPLE_SECONDS`, and the result is the median over rounds of the quotient of the two. Time is processor time
+of the process, so that other programs count only by what they take from caches and memory.
 """
 
 from __future__ import annotations
@@ -77,10 +78,10 @@ class Result:
 
 
 def seconds_per_call(function: Callable[[], object], calls: int) -> float:
-    start = time.perf_counter()
+    start = time.process_time()
     for _ in range(calls):
         function()
-    return (time.perf_counter() - start) / calls
+    return (time.process_time() - start) / calls
 
 
 def calls_to_fill(function: Callable[[], object]) -> int:

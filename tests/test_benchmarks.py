@@ -1,0 +1,95 @@
+"""The benchmarks themselves: every case runs once on tiny inputs, and what they compute is right."""
+
+import json
+import math
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+ROOT = Path(__file__).resolve().parent.parent
+if not (ROOT / "benchmarks").is_dir():
+    pytest.skip("needs the source tree", allow_module_level=True)
+sys.path.append(str(ROOT))  # last: an installed pyqbits stays the one that is tested
+
+from benchmarks import timing  # noqa: E402
+from benchmarks.encoder import attend, gelu  # noqa: E402
+
+
+def test_comparison_takes_both_in_every_round():
+    order = []
+    comparison = timing.Comparison(lambda: order.append("run"), lambda: order.append("reference"))
+    comparison.run_calls = comparison.reference_calls = 1
+    order.clear()
+    result = comparison.rounds(3).result()
+    assert order == ["reference", "run"] * 3
+    assert result.rounds == 3
+    assert result.low <= result.ratio <= result.high
+
+
+def test_ratio_is_speed_over_the_reference():
+    comparison = timing.Comparison(lambda: None, lambda: None)
+    comparison.reference_seconds, comparison.run_seconds = [2.0, 4.0, 6.0], [1.0, 1.0, 1.0]
+    assert comparison.result().ratio == 4
+
+
+@pytest.mark.parametrize("line", [0, 8])
+def test_aligned(line):
+    x = timing.aligned((3, 5), np.float32, line)
+    assert x.shape == (3, 5)
+    assert x.ctypes.data % 4096 == 64 * line
+
+
+def test_gelu():
+    x = np.linspace(-8, 8, 1001, dtype=np.float32)
+    exact = [0.5 * v * (1 + math.erf(v / math.sqrt(2))) for v in x.tolist()]
+    np.testing.assert_allclose(gelu(x), exact, atol=1e-6)
+
+
+def test_attention_of_equal_keys_is_the_mean():
+    value = np.random.default_rng(0).standard_normal((5, 8), dtype=np.float32)
+    query = np.random.default_rng(1).standard_normal((5, 8), dtype=np.float32)
+    out = attend(query, np.ones((5, 8), np.float32), value, heads=2)
+    np.testing.assert_allclose(out, np.broadcast_to(value.mean(axis=0), (5, 8)), rtol=1e-5)
+
+
+def test_agreement_of_rankings():
+    from benchmarks import sentences
+
+    values = np.array([0.1, 0.9, 0.5])
+    assert sentences.spearman(values, values**3) == pytest.approx(1)
+    assert sentences.spearman(values, -values) == pytest.approx(-1)
+    similarities = np.array([[1, 0.2, 0.9], [0.2, 1, 0.3], [0.9, 0.3, 1]])
+    assert sentences.neighbours(similarities).tolist() == [2, 2, 0]
+    assert len(sentences.read_sentences()) >= 100
+
+
+def test_float32_encoder_gives_the_published_similarities():
+    from benchmarks import sentences
+
+    pytest.importorskip("tokenizers")
+    pytest.importorskip("safetensors")
+    pytest.importorskip(sentences.PACKAGE)
+    assert sentences.Model(sentences.find_model(), "int24").published_difference() < 1e-3
+
+
+def test_table(tmp_path, capsys):
+    pytest.importorskip("threadpoolctl")
+    from benchmarks.__main__ import main
+
+    main(["--quick", "--rounds", "1", "--filter", "unpack 4 bits", "--json", str(tmp_path / "figures.json")])
+    assert "| unpack | 4 bits | 64 |" in capsys.readouterr().out
+    figures = json.loads((tmp_path / "figures.json").read_text())
+    assert {record["operation"] for record in figures["results"]} == {"unpack"}
+    assert figures["machine"]["isas"]
+
+
+@pytest.mark.parametrize("suite", ["bench_pack", "bench_quant", "bench_linalg"])
+def test_every_case_runs(suite):
+    pytest.importorskip("threadpoolctl")
+    pytest.importorskip("pytest_benchmark")
+    command = [sys.executable, "-m", "pytest", f"benchmarks/{suite}.py", "--quick", "-q"]
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True)
+    assert done.returncode == 0, done.stdout[-4000:] + done.stderr[-4000:]
