@@ -58,11 +58,12 @@ def measure(case: Case, budget: float) -> dict:
     """Rounds of reference and work, one after the other, until the time is up; at least three."""
     end = time.perf_counter() + budget
     work, reference = case.prepare()
-    works = [(reference, calls_to_fill(reference), []), (work, calls_to_fill(work), [])]
-    while len(works[1][2]) < 3 or time.perf_counter() < end:
-        for function, calls, times in works:
-            times.append(seconds_per_call(function, calls))
-    (*_, of_reference), (*_, of_work) = works
+    reference_calls, work_calls = calls_to_fill(reference), calls_to_fill(work)
+    of_reference: list[float] = []
+    of_work: list[float] = []
+    while len(of_work) < 3 or time.perf_counter() < end:
+        of_reference.append(seconds_per_call(reference, reference_calls))
+        of_work.append(seconds_per_call(work, work_calls))
     return {
         "operation": case.operation,
         "what": case.what,

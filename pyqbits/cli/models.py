@@ -5,8 +5,8 @@ import mmap
 import os
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
-from typing import NamedTuple
 
 import numpy as np
 
@@ -18,7 +18,8 @@ NEIGHBOURS = 4 << 20  # a page fault may bring in pages around it, some of which
 FLOATS = ("F32", "F16", "BF16", "F64")
 
 
-class Model(NamedTuple):
+@dataclass(frozen=True)
+class Model:
     """The files of a model; `index` is None where it is a single file."""
 
     files: list[Path]
@@ -94,8 +95,9 @@ class MappedFile:
     def __init__(self, path: Path) -> None:
         self.path = path
         with naming(path), open(path, "rb") as file:
-            size = file.seek(0, 2)
-            self._map = mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) if size else b""
+            if not file.seek(0, os.SEEK_END):
+                raise FormatError("the file is empty", 0)
+            self._map = mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ)
             self.entries, self.metadata = read_header(self._map)
 
     def raw(self, name: str) -> np.ndarray:

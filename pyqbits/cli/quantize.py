@@ -160,7 +160,8 @@ def copy_tensor(shard, entry: Entry, writer: Writer, options: Options, advance: 
 
 def quantize_tensor(shard, entry: Entry, writer: Writer, options: Options, advance: Advance) -> Result:
     """Quantize a tensor a chunk of rows at a time; one with a single scale for everything all at once."""
-    start, row, ends, reports = time.perf_counter(), 0, {}, []
+    start, row, reports = time.perf_counter(), 0, []
+    ends: dict[str, int] = {}
     for x in shard.rows(entry, entry.nbytes if options.format.per_tensor else CHUNK):
         q = quantize_rows(x, entry, row, options)
         reports.append(pyqbits.compare(x, q))
@@ -192,11 +193,11 @@ def report(results: list[Result], model: models.Model, outputs: list[Path], *, j
     """A row for each quantized tensor, one for the copied ones, and one for everything."""
     quantized = [result for result in results if result.errors]
     copied = [result for result in results if not result.errors]
-    errors = combined([result.errors for result in quantized]) if quantized else None
+    reports = [result.errors for result in results if result.errors]
     total = Result(
         "total", (), "", 0.0,
         sum(path.stat().st_size for path in model.files), sum(path.stat().st_size for path in outputs),
-        errors, sum(result.seconds for result in results),
+        combined(reports) if reports else None, sum(result.seconds for result in results),
     )  # fmt: skip
     values = sum(math.prod(result.shape) for result in results)
     total.bpw = total.after * 8 / values if values else 0.0
@@ -206,9 +207,9 @@ def report(results: list[Result], model: models.Model, outputs: list[Path], *, j
         return
     rows = [cells(result) for result in quantized]
     if copied:
-        sizes = [sum(getattr(result, key) for result in copied) for key in ("before", "after", "seconds")]
         count = f"{len(copied)} tensor{'s' * (len(copied) > 1)} copied"
-        rows.append(cells(Result(count, (), "", 0.0, *sizes[:2], None, sizes[2])))
+        size, seconds = sum(result.before for result in copied), sum(result.seconds for result in copied)
+        rows.append(cells(Result(count, (), "", 0.0, size, size, None, seconds)))
     rows.append(cells(total))
     heads = ["tensor", "shape", "format", "bpw", "MB", "to MB", "SNR dB", "rel. rmse", "s", "MB/s"]
     tables.show("", heads, rows, footer=1 + bool(copied))
