@@ -271,6 +271,35 @@ static void error_now(const struct search *s, double err[QB_LANES])
     trial(s->samples, &lanes, err);
 }
 
+// Tries what a search found, as it would be stored.
+static void offer(struct search *s, const struct found *found, double err[QB_LANES])
+{
+    float d[QB_LANES], m[QB_LANES];
+    for (size_t k = 0; k < QB_LANES; k++) {
+        d[k] = (float)found->d[k];
+        m[k] = (float)found->m[k];
+    }
+    settle(s, d, m, found->lo, err);
+    // Rounding to 16 bits moves the scale: the stored values beside it may do better.
+    const int scale = s->format->scale;
+    const float step = scale == QB_F16 ? 0x1p-11f : scale == QB_BF16 ? 0x1p-8f : 0.0f;
+    for (int i = 0; i < 2 && s->effort->neighbours && step > 0; i++) {
+        float beside[QB_LANES];
+        for (size_t k = 0; k < QB_LANES; k++) beside[k] = d[k] * (i ? 1.0f + step : 1.0f - step);
+        settle(s, beside, m, found->lo, err);
+    }
+}
+
+// Looks at every candidate; what it found is in s->best.
+static void look(struct search *s)
+{
+    struct qb_lanes lanes = {{0}, {0}, {0}, {0}, {0}, {0}};
+    if (s->format->zero == QB_ZERO_NONE) sweep_symmetric(s, &lanes);
+    if (s->format->zero == QB_ZERO_MIN) sweep_minimum(s, &lanes);
+    if (s->format->zero == QB_ZERO_POINT) sweep_point(s, &lanes);
+    refine(s, &lanes);
+}
+
 void qb_affine_search(const struct qb_samples *samples, const qb_format *format, int search,
                       const struct qb_params *p)
 {
@@ -279,25 +308,13 @@ void qb_affine_search(const struct qb_samples *samples, const qb_format *format,
         return;
     }
     struct search s = {samples, format, &efforts[search], *p, {{0}, {0}, {0}, {0}}};
-    struct qb_lanes lanes = {{0}, {0}, {0}, {0}, {0}, {0}};
-    if (format->zero == QB_ZERO_NONE) sweep_symmetric(&s, &lanes);
-    if (format->zero == QB_ZERO_MIN) sweep_minimum(&s, &lanes);
-    if (format->zero == QB_ZERO_POINT) sweep_point(&s, &lanes);
-    refine(&s, &lanes);
+    struct search quick = {samples, format, &efforts[QB_SEARCH_MSE], *p, {{0}, {0}, {0}, {0}}};
+    const int thorough = search != QB_SEARCH_MSE;
+    look(&s);
+    if (thorough) look(&quick); // more candidates may refine to something worse; then fewer win
 
-    float d[QB_LANES], m[QB_LANES];
     double err[QB_LANES];
     error_now(&s, err);
-    for (size_t k = 0; k < QB_LANES; k++) {
-        d[k] = (float)s.best.d[k];
-        m[k] = (float)s.best.m[k];
-    }
-    settle(&s, d, m, s.best.lo, err);
-    // Rounding to 16 bits moves the scale: the stored values beside it may do better.
-    const float step = format->scale == QB_F16 ? 0x1p-11f : format->scale == QB_BF16 ? 0x1p-8f : 0.0f;
-    for (int i = 0; i < 2 && s.effort->neighbours && step > 0; i++) {
-        float beside[QB_LANES];
-        for (size_t k = 0; k < QB_LANES; k++) beside[k] = d[k] * (i ? 1.0f + step : 1.0f - step);
-        settle(&s, beside, m, s.best.lo, err);
-    }
+    offer(&s, &s.best, err);
+    if (thorough) offer(&s, &quick.best, err);
 }
