@@ -7,7 +7,7 @@
 
 #include <string.h>
 
-enum { TILE = 4096 }; // codes; a multiple of 8, so that tiles of a row meet on a byte
+enum { TILE = 2048 }; // codes; a multiple of 8, so that the tiles of a row meet on a byte
 
 // Outputs beyond this many bytes are written past the cache, which they would only flush.
 static const size_t stream_bytes = (size_t)4 << 20;
@@ -23,9 +23,9 @@ static size_t code_bytes(int dtype)
     }
 }
 
-// Narrows n codes to bytes; returns nonzero if one of them plus bias does not fit `room` bits.
+// Narrows n codes to bytes; returns the bitwise or of (code + bias).
 #define NARROW(name, type)                                                                        \
-    static int name(const void *src, size_t n, int room, uint8_t bias, uint8_t *out)              \
+    static uint64_t name(const void *src, size_t n, uint8_t bias, uint8_t *out)                   \
     {                                                                                             \
         const type *codes = (const type *)src;                                                    \
         type seen = 0;                                                                            \
@@ -33,7 +33,7 @@ static size_t code_bytes(int dtype)
             seen |= (type)(codes[i] + bias);                                                      \
             out[i] = (uint8_t)codes[i];                                                           \
         }                                                                                         \
-        return seen >> room != 0;                                                                 \
+        return seen;                                                                              \
     }
 NARROW(narrow_16, uint16_t)
 NARROW(narrow_32, uint32_t)
@@ -75,6 +75,26 @@ static size_t first_bad(const void *codes, int dtype, size_t from, size_t end, i
     return end;
 }
 
+// How rows x count codes are walked: `rows` whole rows at a time where they fit into `limit` codes, else
+// `codes` codes of one row.
+struct walk {
+    size_t rows, codes;
+};
+
+static struct walk walk_of(size_t rows, size_t count, size_t limit)
+{
+    const struct walk parts = {1, limit}, wholes = {qb_min(rows, limit / count), count};
+    return count > limit ? parts : wholes;
+}
+
+// Rows that end with a full byte and lie one after another are one long row.
+static void join_rows(size_t *rows, size_t *count, int bits)
+{
+    if (*count % 8 * (size_t)bits % 8 != 0) return;
+    *count *= *rows;
+    *rows = 1;
+}
+
 int qb_pack(const void *codes, int dtype, size_t rows, size_t count, int bits, int is_signed,
             uint8_t *out, qb_fault *fault)
 {
@@ -82,41 +102,40 @@ int qb_pack(const void *codes, int dtype, size_t rows, size_t count, int bits, i
     if (!width || bits < 1 || bits > QB_MAX_BITS) return QB_ERR_ARGUMENT;
     size_t total;
     if (!qb_mul(rows, count, &total) || !qb_mul(total, width, &total)) return QB_ERR_SIZE;
+    if (!total) return QB_OK;
     const struct qb_kernels *const k = qb_kernels_now();
-    qb_pack_fn *const pack = k->pack[bits];
     const int64_t h = is_signed ? (int64_t)1 << (bits - 1) : 0;
     const int unsigned_source = dtype == QB_U8 || dtype == QB_U16 || dtype == QB_U32 || dtype == QB_U64;
     // Code + bias has no bit at or above `room` exactly when the code is in range. Where the source
     // and the codes differ in signedness, only the non-negative half that both share is legal.
     const uint8_t bias = unsigned_source ? 0 : (uint8_t)h;
-    const int room = is_signed && unsigned_source            ? bits - 1
+    const int room = is_signed && unsigned_source                ? bits - 1
                      : !is_signed && dtype == QB_I8 && bits == 8 ? 7
-                                                             : bits;
+                                                                 : bits;
+    join_rows(&rows, &count, bits);
     const size_t row_bytes = qb_packed_bytes(count, bits);
+    const struct walk step = walk_of(rows, count, width == 1 ? SIZE_MAX : TILE);
     uint8_t tile[TILE];
 
-    for (size_t r = 0; r < rows; r++, out += row_bytes) {
-        for (size_t i = 0; i < count; i += TILE) {
-            const size_t n = qb_min(count - i, width == 1 ? count : TILE), at = r * count + i;
-            const uint8_t *const src = (const uint8_t *)codes + at * width;
-            uint8_t *const dst = out + i / 8 * (size_t)bits;
-            int bad;
-            if (width == 1) {
-                bad = pack(src, n, bias, dst) >> room != 0;
-            } else {
-                bad = width == 2   ? narrow_16(src, n, room, bias, tile)
-                      : width == 4 ? narrow_32(src, n, room, bias, tile)
-                                   : narrow_64(src, n, room, bias, tile);
-                if (!bad) pack(tile, n, bias, dst);
+    for (size_t r = 0; r < rows; r += step.rows) {
+        const size_t m = qb_min(rows - r, step.rows);
+        for (size_t i = 0; i < count; i += step.codes) {
+            const size_t n = qb_min(count - i, step.codes), at = r * count + i;
+            const uint8_t *bytes = (const uint8_t *)codes + at * width;
+            uint64_t seen = 0;
+            if (width > 1) {
+                seen = width == 2   ? narrow_16(bytes, m * n, bias, tile)
+                       : width == 4 ? narrow_32(bytes, m * n, bias, tile)
+                                    : narrow_64(bytes, m * n, bias, tile);
+                bytes = tile;
             }
-            if (bad && !fault) return QB_ERR_CODE_RANGE;
-            if (bad) {
-                fault->index = first_bad(codes, dtype, at, at + n, -h, ((int64_t)1 << bits) - 1 - h);
-                fault->code = load_code(codes, dtype, fault->index);
-                fault->value = dtype == QB_U64 ? (double)(uint64_t)fault->code : (double)fault->code;
-                return QB_ERR_CODE_RANGE;
-            }
-            if (width == 1) break;
+            for (size_t j = 0; j < m; j++)
+                seen |= k->pack[bits](bytes + j * n, n, bias, out + (r + j) * row_bytes + i / 8 * (size_t)bits);
+            if (seen >> room == 0) continue;
+            fault->index = first_bad(codes, dtype, at, at + m * n, -h, ((int64_t)1 << bits) - 1 - h);
+            fault->code = load_code(codes, dtype, fault->index);
+            fault->value = dtype == QB_U64 ? (double)(uint64_t)fault->code : (double)fault->code;
+            return QB_ERR_CODE_RANGE;
         }
     }
     return QB_OK;
@@ -131,26 +150,27 @@ int qb_unpack(const uint8_t *in, size_t row_bytes, size_t rows, size_t count, in
     if (bits == 8 && dtype == QB_I8 && !is_signed) return QB_ERR_ARGUMENT;
     size_t total;
     if (!qb_mul(rows, count, &total) || !qb_mul(total, width, &total)) return QB_ERR_SIZE;
+    if (!total) return QB_OK;
     const struct qb_kernels *const k = qb_kernels_now();
-    qb_unpack_fn *const unpack = k->unpack[bits];
     const uint8_t h = is_signed ? (uint8_t)(1 << (bits - 1)) : 0;
     const int large = total > stream_bytes;
+    if (row_bytes == qb_packed_bytes(count, bits)) join_rows(&rows, &count, bits);
+    const struct walk step = walk_of(rows, count, width == 1 && !large ? SIZE_MAX : TILE);
     uint8_t tile[TILE], wide[TILE * 8];
 
-    for (size_t r = 0; r < rows; r++) {
-        if (width == 1 && !large) {
-            unpack(in + r * row_bytes, count, h, h, (uint8_t *)out + r * count);
-            continue;
-        }
-        for (size_t i = 0; i < count; i += TILE) {
-            const size_t n = qb_min(count - i, TILE);
+    for (size_t r = 0; r < rows; r += step.rows) {
+        const size_t m = qb_min(rows - r, step.rows);
+        for (size_t i = 0; i < count; i += step.codes) {
+            const size_t n = qb_min(count - i, step.codes);
             uint8_t *const dst = (uint8_t *)out + (r * count + i) * width;
-            unpack(in + r * row_bytes + i / 8 * (size_t)bits, n, h, h, tile);
-            void *const to = large ? (void *)wide : (void *)dst;
-            if (width == 2) (is_signed ? widen_s16 : widen_u16)(tile, n, to);
-            if (width == 4) (is_signed ? widen_s32 : widen_u32)(tile, n, to);
-            if (width == 8) (is_signed ? widen_s64 : widen_u64)(tile, n, to);
-            if (large) k->stream(width == 1 ? tile : wide, n * width, dst);
+            uint8_t *const bytes = width == 1 && !large ? dst : tile;
+            for (size_t j = 0; j < m; j++)
+                k->unpack[bits](in + (r + j) * row_bytes + i / 8 * (size_t)bits, n, h, h, bytes + j * n);
+            void *const to = large ? wide : dst;
+            if (width == 2) (is_signed ? widen_s16 : widen_u16)(tile, m * n, to);
+            if (width == 4) (is_signed ? widen_s32 : widen_u32)(tile, m * n, to);
+            if (width == 8) (is_signed ? widen_s64 : widen_u64)(tile, m * n, to);
+            if (large) k->stream(width == 1 ? tile : wide, m * n * width, dst);
         }
     }
     return QB_OK;
