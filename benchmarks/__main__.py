@@ -10,7 +10,6 @@ A ratio of 1 is the speed of the reference, larger is faster; see benchmarks/REA
 from __future__ import annotations
 
 import argparse
-import dataclasses
 import json
 import platform
 import sys
@@ -20,7 +19,7 @@ from pathlib import Path
 import numpy as np
 
 import pyqbits as qb
-from benchmarks import bench_linalg, bench_pack, bench_quant, cases, timing
+from benchmarks import bench_linalg, bench_pack, bench_quant, cases, report, timing
 from pyqbits import runtime
 
 SUITES = (bench_pack, bench_quant, bench_linalg)
@@ -40,30 +39,9 @@ def measure(selected: Iterable[cases.Case], isas: list[str], rounds: int) -> lis
     for case in selected:
         print(f"\r\033[K{case}", end="", file=sys.stderr, flush=True)
         for isa in isas:
-            result = dataclasses.asdict(case.measure(isa, rounds))
-            named = {key: getattr(case, key) for key in ("operation", "what", "size", "reference")}
-            records.append({**named, "isa": isa, **result})
+            records.append(report.record(case, isa, case.measure(isa, rounds)))
     print("\r\033[K", end="", file=sys.stderr, flush=True)
     return records
-
-
-def table(records: list[dict], isas: list[str]) -> str:
-    """A Markdown table: one row a case, one column a tier."""
-    head = ["operation", "what", "size", "ratio to", *isas]
-    rows: dict[tuple, list[str]] = {}
-    for record in records:
-        key = tuple(record[name] for name in ("operation", "what", "size", "reference"))
-        spread = f"{record['low']:.2f}..{record['high']:.2f}"
-        rows.setdefault(key, []).append(f"{record['ratio']:.2f} ({spread}) {duration(record['seconds'])}")
-    lines = [head, ["---"] * len(head), *([*key, *cells] for key, cells in rows.items())]
-    return "\n".join(f"| {' | '.join(line)} |" for line in lines)
-
-
-def duration(seconds: float) -> str:
-    for unit, name in ((1e-6, "us"), (1e-3, "ms")):
-        if seconds < 1000 * unit:
-            return f"{seconds / unit:.3g} {name}"
-    return f"{seconds:.3g} s"
 
 
 def machine() -> dict[str, str]:
@@ -98,7 +76,7 @@ def main(arguments: list[str] | None = None) -> None:
     isas = list(qb.available_isas()) if options.isa == "all" else [options.isa]
     selected = select(cases.QUICK if options.quick else cases.Sizes(), options.filter)
     records = measure(selected, isas, options.rounds)
-    print(table(records, isas))
+    print(report.table(records, isas))
     if options.json:
         figures = {"machine": machine(), "rounds": options.rounds, "results": records}
         options.json.write_text(json.dumps(figures, indent=1) + "\n")

@@ -1,17 +1,32 @@
-"""pytest-benchmark over the suites' cases: every round times the reference first, then the function."""
+"""pytest-benchmark over the suites' cases: every round times the reference first, then the function.
+
+A round of pytest-benchmark is one sample, many calls long; the table of ratios printed at the end, and the
+extra information that --benchmark-json saves, have the time of one call and the ratio to the reference.
+"""
 
 from __future__ import annotations
-
-import dataclasses
 
 import pytest
 
 import pyqbits as qb
-from benchmarks import cases, timing
+from benchmarks import cases, report, timing
+
+RECORDS = pytest.StashKey[list[dict]]()
 
 
 def pytest_addoption(parser):
     parser.addoption("--quick", action="store_true", help="tiny inputs and one round: does every case run?")
+
+
+def pytest_configure(config):
+    config.stash[RECORDS] = []
+
+
+@pytest.hookimpl(trylast=True)  # below the tables of times
+def pytest_terminal_summary(terminalreporter, config):
+    if records := config.stash[RECORDS]:
+        terminalreporter.section("ratios to references (larger is faster)")
+        terminalreporter.write_line(report.table(records, list(qb.available_isas())))
 
 
 def pytest_generate_tests(metafunc):
@@ -28,10 +43,10 @@ def check(benchmark, request):
 
     def run(case: cases.Case, isa: str) -> None:
         comparison = case.compare(isa)
+        benchmark.group = f"{case.operation} {case.size}"
         with qb.use_isa(isa), timing.one_thread():
             benchmark.pedantic(comparison.sample_run, setup=comparison.sample_reference, rounds=rounds)
-        benchmark.group = f"{case.operation} {case.size}"
-        result = dataclasses.asdict(comparison.result())
-        benchmark.extra_info.update(result, reference=case.reference, isa=isa)
+        benchmark.extra_info.update(report.record(case, isa, comparison.result()))
+        request.config.stash[RECORDS].append(dict(benchmark.extra_info))
 
     return run
