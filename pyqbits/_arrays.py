@@ -23,9 +23,8 @@ _CODES = {
     ("u", 1): lib.QB_U8, ("i", 1): lib.QB_I8, ("u", 2): lib.QB_U16, ("i", 2): lib.QB_I16,
     ("u", 4): lib.QB_U32, ("i", 4): lib.QB_I32, ("u", 8): lib.QB_U64, ("i", 8): lib.QB_I64,
 }  # fmt: skip
-_FLOATS = {
-    "float32": lib.QB_F32, "float16": lib.QB_F16, "bfloat16": lib.QB_BF16, "float64": lib.QB_F64,
-}  # fmt: skip
+_FLOATS = {("f", 4): lib.QB_F32, ("f", 2): lib.QB_F16, ("f", 8): lib.QB_F64}
+_FLOAT_NAMES = "float32, float16, bfloat16, float64"
 
 # The sub-byte integers of ml_dtypes, one to a byte: name -> (bits, signed).
 SMALL_INTEGERS = {"int2": (2, True), "uint2": (2, False), "int4": (4, True), "uint4": (4, False)}
@@ -58,7 +57,7 @@ def as_codes(x: Any, name: str) -> np.ndarray:
         pass
     elif dtype.kind == "b":
         array = array.view(UINT8)
-    elif dtype.name in SMALL_INTEGERS:
+    elif dtype.kind == "V" and dtype.name in SMALL_INTEGERS:
         array = array.astype(INT8 if SMALL_INTEGERS[dtype.name][1] else UINT8)
     else:
         raise TypeError(f"{name} has dtype {dtype}; it must be integers")
@@ -77,18 +76,23 @@ def as_floats(x: Any, name: str) -> np.ndarray:
     """x as float32, float16, bfloat16 or float64; integers become the float that holds them best."""
     array = as_array(x)
     dtype = array.dtype
-    if dtype.name in _FLOATS:
+    if _is_float(dtype):
         return array
     if dtype.kind in "biu":
         return array.astype(np.float32 if dtype.itemsize <= 2 else np.float64)
-    raise TypeError(f"{name} has dtype {dtype}; it must be one of {', '.join(_FLOATS)}")
+    raise TypeError(f"{name} has dtype {dtype}; it must be one of {_FLOAT_NAMES}")
+
+
+def _is_float(dtype: np.dtype) -> bool:
+    # Asking a dtype for its name costs more than the rest of a small call.
+    return (dtype.kind, dtype.itemsize) in _FLOATS or (dtype.kind == "V" and dtype.name == "bfloat16")
 
 
 def float_dtype(dtype: Any) -> np.dtype:
     """A dtype that floats can be written as."""
     found = np.dtype(dtype)
-    if found.name not in _FLOATS or not found.isnative:
-        raise TypeError(f"dtype {found} is not supported; it must be one of {', '.join(_FLOATS)}")
+    if not _is_float(found) or not found.isnative:
+        raise TypeError(f"dtype {found} is not supported; it must be one of {_FLOAT_NAMES}")
     return found
 
 
@@ -173,7 +177,7 @@ def code_type(dtype: np.dtype) -> int:
 
 
 def float_type(dtype: np.dtype) -> int:
-    return _FLOATS[dtype.name]
+    return _FLOATS.get((dtype.kind, dtype.itemsize), lib.QB_BF16)
 
 
 def pointer(x: np.ndarray, ctype: Any = BYTES) -> Any:

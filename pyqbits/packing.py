@@ -10,7 +10,6 @@ from ._arrays import BYTES, INT8, UINT8
 from ._native import ffi, lib
 from .errors import check
 
-_ndarray = np.ndarray
 _may_share_memory = np.may_share_memory
 _from_buffer = ffi.from_buffer
 _pack, _unpack, _NULL, _U8, _I8 = lib.qb_pack, lib.qb_unpack, ffi.NULL, lib.QB_U8, lib.QB_I8
@@ -74,27 +73,24 @@ def pack(
     array([[120],
            [240]], dtype=uint8)
     """
-    # Small calls: two one-dimensional byte arrays that share no memory need no more questions.
-    if (
-        type(codes) is _ndarray
-        and type(out) is _ndarray
-        and codes.dtype is UINT8
-        and out.dtype is UINT8
-        and codes.ndim == 1 == out.ndim
-        and codes is not out
-        and (codes.base is None is out.base or not _may_share_memory(codes, out))
-        and (axis == -1 or axis == 0)
-        and type(bits) is int
-        and 1 <= bits <= 8
-        and out.size == (codes.size * bits + 7) >> 3
-    ):
+    # Small calls: two one-dimensional byte arrays that share no memory need no more questions. What is
+    # wrong in any way goes on to the long way, which says so.
+    if out is not None:
         try:
-            source, target = _from_buffer(BYTES, codes), _from_buffer(BYTES, out, True)
-        except ValueError:  # strided or read-only: the long way says what is wrong or copies
+            if (
+                codes.dtype is out.dtype is UINT8
+                and codes.ndim == out.ndim == 1
+                and codes is not out
+                and (codes.base is out.base is None or not _may_share_memory(codes, out))
+                and axis == -1
+            ):
+                count = codes.size
+                if out.size == (count * bits + 7) >> 3:
+                    source, target = _from_buffer(BYTES, codes), _from_buffer(BYTES, out, True)
+                    if not _pack(source, _U8, 1, count, bits, signed, target, _NULL):
+                        return out
+        except (AttributeError, TypeError, ValueError):
             pass
-        else:
-            if not _pack(source, _U8, 1, codes.size, bits, bool(signed), target, _NULL):
-                return out
     return _pack_any(codes, bits, bool(signed), axis, out)
 
 
@@ -176,30 +172,23 @@ def unpack(
     >>> qb.unpack(b"\\x78", bits=4, signed=True, dtype=np.int32)
     array([-8,  7], dtype=int32)
     """
-    # Small calls: as in pack().
-    if (
-        type(buf) is _ndarray
-        and type(out) is _ndarray
-        and dtype is None
-        and buf.dtype is UINT8
-        and (out.dtype is INT8 if signed else out.dtype is UINT8)
-        and buf.ndim == 1 == out.ndim
-        and buf is not out
-        and (buf.base is None is out.base or not _may_share_memory(buf, out))
-        and (axis == -1 or axis == 0)
-        and type(bits) is int
-        and 1 <= bits <= 8
-        and out.size == (buf.size * 8 // bits if count is None else count)
-        and (out.size * bits + 7) >> 3 <= buf.size
-    ):
+    if out is not None and dtype is None:  # small calls, as in pack()
         try:
-            source, target = _from_buffer(BYTES, buf), _from_buffer(BYTES, out, True)
-        except ValueError:
+            if (
+                buf.dtype is UINT8
+                and out.dtype is (INT8 if signed else UINT8)
+                and buf.ndim == out.ndim == 1
+                and buf is not out
+                and (buf.base is out.base is None or not _may_share_memory(buf, out))
+                and axis == -1
+            ):
+                size, have = out.size, buf.size
+                if size == (have * 8 // bits if count is None else count) and (size * bits + 7) >> 3 <= have:
+                    source, target = _from_buffer(BYTES, buf), _from_buffer(BYTES, out, True)
+                    if not _unpack(source, have, 1, size, bits, signed, _I8 if signed else _U8, target):
+                        return out
+        except (AttributeError, TypeError, ValueError, ZeroDivisionError):
             pass
-        else:
-            size = out.size
-            if not _unpack(source, buf.size, 1, size, bits, bool(signed), _I8 if signed else _U8, target):
-                return out
     return _unpack_any(buf, bits, count, bool(signed), axis, dtype, out)
 
 
@@ -234,7 +223,7 @@ def _unpack_any(
     check(status, "unpack")
     if not last:
         codes[...] = np.moveaxis(unpacked, -1, axis)
-    if signed and dtype.name in _arrays.SMALL_INTEGERS:
+    if signed and dtype.kind == "V":
         codes &= (1 << _arrays.SMALL_INTEGERS[dtype.name][0]) - 1  # as ml_dtypes keeps them
     return result
 
@@ -242,13 +231,13 @@ def _unpack_any(
 def _work_dtype(dtype: np.dtype, bits: int, signed: bool) -> np.dtype:
     """The plain integer dtype to unpack into, the same bytes as dtype; refuses what cannot hold the codes."""
     work: np.dtype
-    if dtype.kind == "b":
+    if dtype.kind in "iu" and dtype.isnative:
+        width, with_sign, work = 8 * dtype.itemsize, dtype.kind == "i", dtype
+    elif dtype.kind == "b":
         width, with_sign, work = 1, False, UINT8
-    elif dtype.name in _arrays.SMALL_INTEGERS:
+    elif dtype.kind == "V" and dtype.name in _arrays.SMALL_INTEGERS:
         width, with_sign = _arrays.SMALL_INTEGERS[dtype.name]
         work = INT8 if with_sign else UINT8
-    elif dtype.kind in "iu" and dtype.isnative:
-        width, with_sign, work = 8 * dtype.itemsize, dtype.kind == "i", dtype
     else:
         raise TypeError(f"dtype {dtype} is not an integer dtype in native byte order")
     fits = with_sign and bits <= width if signed else bits <= width - with_sign
