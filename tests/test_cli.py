@@ -2,6 +2,7 @@
 
 import json
 import os
+import random
 import signal
 import subprocess
 import sys
@@ -300,6 +301,33 @@ def test_hostile_files(tmp_path, name):
     for arguments in (["quantize", model, "-o", tmp_path / "o.safetensors"], ["inspect", model]):
         assert str(model) in run(*arguments, code=2).stderr
     only_file(tmp_path)
+
+
+def damaged(whole, rng):
+    """A copy with up to three bytes of the header changed, and now and then cut or grown."""
+    data, header_end = bytearray(whole), 8 + int.from_bytes(whole[:8], "little")
+    for _ in range(rng.randint(1, 3)):
+        at = rng.randrange(header_end)
+        data[at] = rng.choice([data[at] ^ 1 << rng.randrange(8), *b'0129-[]{}:,".'])
+    if rng.random() < 0.2:
+        at = rng.randrange(len(data))
+        data[at:] = data[at:] * rng.choice([0, 2])
+    return bytes(data)
+
+
+@pytest.mark.parametrize("quantized", [False, True])
+def test_damaged_files(tmp_path, model, quantized):
+    """Whatever the damage, a file is read or refused."""
+    rng = random.Random(quantized)
+    if quantized:
+        run("quantize", model, "-o", tmp_path / "quantized.safetensors")
+        model = tmp_path / "quantized.safetensors"
+    whole, file, out = model.read_bytes(), tmp_path / "damaged.safetensors", tmp_path / "out.safetensors"
+    for _ in range(100):
+        file.write_bytes(damaged(whole, rng))
+        for arguments in (["inspect", file], ["quantize", file, "--force", "-o", out]):
+            result = CliRunner().invoke(app, list(map(str, arguments)))
+            assert result.exit_code in (0, 2), (result.exception, file.read_bytes())
 
 
 def test_no_traceback_in_a_process(tmp_path):
