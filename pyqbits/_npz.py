@@ -6,16 +6,15 @@ this module knows bytes and shapes only. Text goes into a member of bytes withou
 
 import io
 import os
-import secrets
 import struct
 import zipfile
 from collections.abc import Iterable
 from math import prod
-from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
 
+from ._files import replacing
 from .errors import FormatError
 
 ALIGNMENT = 64  # of data in the file; NumPy makes .npy headers multiples of it
@@ -116,18 +115,9 @@ def _npy_header(buffer, name: str, start: int, stop: int) -> tuple[np.dtype, tup
 
 def write(path: str | os.PathLike, members: Iterable[tuple[str, np.ndarray]]) -> None:
     """Write a file; it appears under its name when it is complete."""
-    path = Path(path)
-    temporary = path.with_name(f".{path.name}.{secrets.token_hex(4)}.tmp")
-    try:
-        with open(temporary, "xb") as file:
-            with zipfile.ZipFile(file, "w", zipfile.ZIP_STORED) as archive:
-                for name, array in members:
-                    _write_member(archive, file.tell(), name, array)
-            file.flush()
-            os.fsync(file.fileno())
-        os.replace(temporary, path)
-    finally:
-        temporary.unlink(missing_ok=True)
+    with replacing(path) as file, zipfile.ZipFile(file, "w", zipfile.ZIP_STORED) as archive:
+        for name, array in members:
+            _write_member(archive, file.tell(), name, array)
 
 
 def _write_member(archive: zipfile.ZipFile, position: int, name: str, array: np.ndarray) -> None:

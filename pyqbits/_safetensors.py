@@ -9,13 +9,13 @@ first, and behind any other size stands a small U8 tensor ``pyqbits.pad.N``, whi
 import json
 import math
 import os
-import secrets
 from collections.abc import Iterable, Mapping
-from pathlib import Path
+from contextlib import ExitStack
 from typing import NamedTuple
 
 import numpy as np
 
+from ._files import replacing
 from .errors import FormatError
 
 ALIGNMENT = 64
@@ -176,60 +176,39 @@ def _layout(specs: Iterable[Spec], metadata: Mapping[str, str]) -> tuple[bytes, 
 
 
 class Writer:
-    """Writes a file whose tensors are known by shape before their bytes are.
+    """Writes a file whose tensors are known by shape before their bytes are; used as a context manager.
 
-    As a context manager: the file appears under `path` when the block ends and every byte was written; a
-    block left by an exception leaves nothing behind, and a file that was there before stays as it was.
+    The file appears under `path` when the block ends and every byte was written (see `replacing`).
     """
 
-    def __init__(self, path, specs: Iterable[Spec], metadata: Mapping[str, str]) -> None:
-        self.path = Path(path)
-        header, self.entries, self.size = _layout(specs, metadata)
+    def __init__(self, path: str | os.PathLike, specs: Iterable[Spec], metadata: Mapping[str, str]) -> None:
+        self._path = path
+        self._header, self.entries, self._size = _layout(specs, metadata)
         self._missing = {n: e.nbytes for n, e in self.entries.items() if not n.startswith(PAD_PREFIX)}
-        self._temporary = self.path.with_name(f".{self.path.name}.{secrets.token_hex(4)}.tmp")
-        self._file = open(self._temporary, "xb", buffering=0)
-        try:
-            self._file.truncate(self.size)  # what is never written, the padding, is zero
-            self._write_at(0, header)
-        except BaseException:
-            self.abandon()
-            raise
 
-    def _write_at(self, position: int, data) -> None:
-        view = memoryview(data).cast("B")
-        self._file.seek(position)
-        while view.nbytes:
-            view = view[self._file.write(view) :]
+    def __enter__(self) -> "Writer":
+        with ExitStack() as stack:
+            self._file = stack.enter_context(replacing(self._path))
+            self._file.write(self._header)
+            self._file.truncate(self._size)  # what is never written, the padding, is zero
+            self._stack = stack.pop_all()
+        return self
 
     def write(self, name: str, data, at: int = 0) -> int:
         """Write contiguous bytes into a tensor, from its byte `at` on; returns where they end."""
         size, entry = memoryview(data).nbytes, self.entries[name]
         if not 0 <= at <= at + size <= entry.nbytes:
             raise ValueError(f"{size} bytes at {at} do not fit tensor {name!r} of {entry.nbytes} bytes")
-        if size:
-            self._write_at(entry.start + at, data)
+        self._file.seek(entry.start + at)
+        self._file.write(data)
         self._missing[name] -= size
         return at + size
 
-    def finish(self) -> None:
-        """Check that all bytes came, and give the file its name."""
-        short = [name for name, count in self._missing.items() if count]
-        if short:
-            raise ValueError(f"tensor {short[0]!r} was not written to its end")
-        os.fsync(self._file.fileno())
-        self._file.close()
-        os.replace(self._temporary, self.path)
-
-    def abandon(self) -> None:
-        self._file.close()
-        self._temporary.unlink(missing_ok=True)
-
-    def __enter__(self) -> "Writer":
-        return self
-
-    def __exit__(self, kind, *_) -> None:
-        try:
-            if kind is None:
-                self.finish()
-        finally:
-            self.abandon()
+    def __exit__(self, *error) -> None:
+        if error[0]:
+            self._stack.__exit__(*error)
+            return
+        with self._stack:
+            short = [name for name, count in self._missing.items() if count]
+            if short:
+                raise ValueError(f"tensor {short[0]!r} was not written to its end")

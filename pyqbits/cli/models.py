@@ -10,6 +10,7 @@ from pathlib import Path
 
 import numpy as np
 
+from .._files import replacing
 from .._safetensors import NUMPY_DTYPES, Entry, read_header
 from ..errors import FormatError
 
@@ -71,13 +72,8 @@ def write_index(source: Path, files: list[Path]) -> None:
     total = sum(entry.nbytes for _, entry in entries.values())
     fields["metadata"] = {**(metadata if isinstance(metadata, dict) else {}), "total_size": total}
     fields["weight_map"] = {name: path.name for name, (path, _) in sorted(entries.items())}
-    target = files[0].parent / source.name
-    temporary = target.with_name(f".{target.name}.tmp")
-    try:
-        temporary.write_text(json.dumps(fields, indent=2) + "\n", encoding="utf-8")
-        os.replace(temporary, target)
-    finally:
-        temporary.unlink(missing_ok=True)
+    with replacing(files[0].parent / source.name) as file:
+        file.write(json.dumps(fields, indent=2).encode() + b"\n")
 
 
 @contextmanager
