@@ -119,6 +119,7 @@ static int write_rows(const qb_matrix *q, const int64_t *rows, size_t first, siz
         const size_t row = one ? 0 : rows ? (size_t)rows[i] : first + i;
         write_row(o, row, dtype, total > stream_bytes, (uint8_t *)out + i * row_bytes);
     }
+    if (total > stream_bytes) o->values.k->fence();
     qb_fpenv_leave(env);
     free(o);
     return QB_OK;

@@ -173,5 +173,6 @@ int qb_unpack(const uint8_t *in, size_t row_bytes, size_t rows, size_t count, in
             if (large) k->stream(width == 1 ? tile : wide, m * n * width, dst);
         }
     }
+    if (large) k->fence();
     return QB_OK;
 }

@@ -32,8 +32,10 @@ typedef uint8_t qb_pack_fn(const uint8_t *codes, size_t n, uint8_t bias, uint8_t
 // complement into offset binary.
 typedef void qb_unpack_fn(const uint8_t *in, size_t n, uint8_t flip, uint8_t sub, uint8_t *codes);
 
-// memcpy with stores that bypass the cache: for outputs larger than it. No overlap.
+// memcpy with stores that bypass the cache: for outputs larger than it. No overlap. After the last one
+// comes a fence: only then are they ordered before what other threads may see next.
 typedef void qb_stream_fn(const void *src, size_t bytes, void *dst);
+typedef void qb_fence_fn(void);
 
 // ---- family "quant": floats to codes and back ----------------------------------------------------
 
@@ -53,8 +55,8 @@ typedef int qb_range_fn(const float *x, size_t n, size_t group, float *lo, float
 
 // codes[i] = (uint8_t)(int)clamp(rint((x[i] - off[g]) * inv[g]) + z[g], lo, hi), every operation
 // rounded to float on its own, rint to nearest even; clamp(t) is first t > lo ? t : lo (so that a NaN
-// gives lo), then t < hi ? t : hi. off or z may be NULL: all zeros, and faster. lo <= hi and every
-// z[g] are integers in [-128, 255], and lo..hi fits one signed or one unsigned byte.
+// gives lo), then t < hi ? t : hi. off or z may be NULL: all zeros, and faster. lo <= hi are integers
+// that fit one signed or one unsigned byte, every z[g] is one in [0, 255].
 typedef void qb_encode_fn(const float *x, size_t n, size_t group, const float *off, const float *inv,
                           const float *z, float lo, float hi, uint8_t *codes);
 
@@ -152,6 +154,7 @@ struct qb_kernels {
     qb_pack_fn *pack[QB_MAX_BITS + 1];
     qb_unpack_fn *unpack[QB_MAX_BITS + 1];
     qb_stream_fn *stream;
+    qb_fence_fn *fence;
     qb_widen_f16_fn *widen_f16;
     qb_narrow_f16_fn *narrow_f16;
     qb_range_fn *range;
@@ -171,7 +174,7 @@ struct qb_kernels {
 #define QB_DECLARE_pack(isa)                                                                      \
     QB_PACK_WIDTH(1, isa) QB_PACK_WIDTH(2, isa) QB_PACK_WIDTH(3, isa) QB_PACK_WIDTH(4, isa)       \
     QB_PACK_WIDTH(5, isa) QB_PACK_WIDTH(6, isa) QB_PACK_WIDTH(7, isa) QB_PACK_WIDTH(8, isa)       \
-    qb_stream_fn qb_stream_##isa;
+    qb_stream_fn qb_stream_##isa; qb_fence_fn qb_fence_##isa;
 #define QB_DECLARE_quant(isa)                                                                     \
     qb_widen_f16_fn qb_widen_f16_##isa; qb_narrow_f16_fn qb_narrow_f16_##isa;                     \
     qb_range_fn qb_range_##isa; qb_encode_fn qb_encode_##isa; qb_decode_fn qb_decode_##isa;
@@ -187,7 +190,7 @@ struct qb_kernels {
      qb_##kernel##_u7_##isa, qb_##kernel##_u8_##isa}
 #define QB_TABLE_pack(isa)                                                                        \
     .pack_isa = #isa, .pack = QB_TABLE_WIDTHS(pack, isa), .unpack = QB_TABLE_WIDTHS(unpack, isa), \
-    .stream = qb_stream_##isa,
+    .stream = qb_stream_##isa, .fence = qb_fence_##isa,
 #define QB_TABLE_quant(isa)                                                                       \
     .quant_isa = #isa, .widen_f16 = qb_widen_f16_##isa, .narrow_f16 = qb_narrow_f16_##isa,        \
     .range = qb_range_##isa, .encode = qb_encode_##isa, .decode = qb_decode_##isa,

@@ -208,15 +208,19 @@ void qb_stream_avx2(const void *src, size_t bytes, void *dst)
 {
     const uint8_t *from = (const uint8_t *)src;
     uint8_t *to = (uint8_t *)dst;
-    const size_t skew = (size_t)(-(uintptr_t)to & 31), head = skew < bytes ? skew : bytes;
+    const size_t skew = (size_t)(-(uintptr_t)to & 63), head = skew < bytes ? skew : bytes;
     memcpy(to, from, head);
     from += head;
     to += head;
     bytes -= head;
-    for (; bytes >= 32; bytes -= 32, from += 32, to += 32) _mm256_stream_si256((__m256i *)to, load(from));
+    for (; bytes >= 64; bytes -= 64, from += 64, to += 64) { // whole lines only
+        _mm256_stream_si256((__m256i *)to, load(from));
+        _mm256_stream_si256((__m256i *)(to + 32), load(from + 32));
+    }
     memcpy(to, from, bytes);
-    _mm_sfence(); // streaming stores become visible before whatever the caller does next
 }
+
+void qb_fence_avx2(void) { _mm_sfence(); }
 
 QB_TARGET_END
 #endif

@@ -155,8 +155,9 @@ void qb_stream_avx512(const void *src, size_t bytes, void *dst)
     for (; bytes >= 64; bytes -= 64, from += 64, to += 64)
         _mm512_stream_si512((__m512i *)to, _mm512_loadu_si512(from));
     memcpy(to, from, bytes);
-    _mm_sfence(); // streaming stores become visible before whatever the caller does next
 }
+
+void qb_fence_avx512(void) { _mm_sfence(); }
 
 QB_TARGET_END
 #endif

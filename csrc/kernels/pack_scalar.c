@@ -91,3 +91,5 @@ QB_WIDTHS(X)
 #undef X
 
 void qb_stream_scalar(const void *src, size_t bytes, void *dst) { memcpy(dst, src, bytes); }
+
+void qb_fence_scalar(void) {}

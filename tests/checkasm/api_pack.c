@@ -127,7 +127,7 @@ static void fault_case(void)
     const int top = 8 * (int)width_of(s.dtype) - dtype_signed(s.dtype); // the dtype's bits, without a sign
     int64_t bad[4];
     int kinds = 0;
-    if (top > 63 || hi < ((int64_t)1 << top) - 1) {
+    if (top > 62 || hi < ((int64_t)1 << top) - 1) {
         bad[kinds++] = hi + 1;
         bad[kinds++] = (int64_t)((uint64_t)1 << (top - 1)) | hi; // the highest bit the dtype has
     }

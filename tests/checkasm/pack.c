@@ -160,6 +160,7 @@ static void check_stream(const struct qb_kernels *test)
     uint8_t *const b = ck_place(&got, CK_CAPACITY, 1);
     ck_fill(x, CK_CAPACITY);
     test->stream(x, CK_CAPACITY, b);
+    test->fence();
     ck_same("copy", x, b, CK_CAPACITY);
 }
 
