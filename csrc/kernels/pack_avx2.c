@@ -10,6 +10,7 @@
 
 #include <string.h>
 
+#if QB_X86
 enum { STEP = 32 };
 
 // ---- tables -----------------------------------------------------------------------------------------
@@ -60,7 +61,6 @@ static const uint8_t last_bytes[32] = {
     0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15,
 };
 
-#if QB_X86
 QB_TARGET_BEGIN(QB_TARGET_AVX2)
 
 QB_INLINE __m256i load(const void *p) { return _mm256_loadu_si256((const __m256i *)p); }

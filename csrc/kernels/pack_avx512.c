@@ -9,6 +9,7 @@
 
 #include <string.h>
 
+#if QB_X86
 enum { STEP = 64 };
 
 // ---- tables: eight bytes for each of the eight words ----------------------------------------------------
@@ -37,7 +38,6 @@ static const struct {
 #undef X
 };
 
-#if QB_X86
 QB_TARGET_BEGIN(QB_TARGET_AVX512)
 
 QB_INLINE __mmask64 first(size_t count) { return _bzhi_u64(~(uint64_t)0, (uint32_t)count); }
