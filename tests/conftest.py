@@ -1,0 +1,38 @@
+"""Shared by all tests: a test that takes `isa` runs once on every tier of this machine; seeds are printed."""
+
+import os
+
+import numpy as np
+import pytest
+from hypothesis import HealthCheck, settings
+
+import pyqbits
+
+SEED = int(os.environ.get("PYQBITS_TEST_SEED", np.random.SeedSequence().entropy % 2**32))
+
+settings.register_profile(
+    "pyqbits",
+    deadline=None,
+    print_blob=True,
+    # `isa` sets the tier for all examples of a test, as it should.
+    suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow],
+)
+settings.load_profile("pyqbits")
+
+
+def pytest_report_header():
+    tiers = ", ".join(pyqbits.available_isas())
+    return f"pyqbits {pyqbits.__version__}, tiers {tiers}; PYQBITS_TEST_SEED={SEED}"
+
+
+@pytest.fixture(params=pyqbits.available_isas())
+def isa(request):
+    """The tier the test runs on."""
+    with pyqbits.use_isa(request.param):
+        yield request.param
+
+
+@pytest.fixture
+def rng(request):
+    """Random numbers that differ from run to run; the header of the report says how to repeat them."""
+    return np.random.default_rng([SEED, *request.node.name.encode()])
