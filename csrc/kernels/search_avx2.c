@@ -1,0 +1,179 @@
+// SPDX-License-Identifier: Apache-2.0
+// The sums of a search, eight lanes to a register and both halves of the lanes together, so that six
+// chains of additions hide each other's latency. fma only where the product is exact (products of
+// levels, squares of floats in double): there it rounds as the separate operations do.
+#include "kernels.h"
+
+#include "../base/target.h"
+
+#if QB_X86
+
+#include <math.h>
+
+QB_TARGET_BEGIN(QB_TARGET_AVX2)
+
+// Eight lanes' levels of v = x - off. The order of operands makes a NaN the lower bound.
+QB_INLINE __m256 level_of(__m256 v, const struct qb_lanes *p, size_t k)
+{
+    const __m256 t = _mm256_mul_ps(v, _mm256_loadu_ps(p->inv + k));
+    const __m256 level = _mm256_round_ps(t, _MM_FROUND_TO_NEAREST_INT | _MM_FROUND_NO_EXC);
+    return _mm256_min_ps(_mm256_max_ps(level, _mm256_loadu_ps(p->lo + k)),
+                         _mm256_loadu_ps(p->hi + k));
+}
+
+QB_INLINE __m256 shifted_by(__m256 x, const struct qb_lanes *p, size_t k, const int shifted)
+{
+    return shifted ? _mm256_sub_ps(x, _mm256_loadu_ps(p->off + k)) : x;
+}
+
+// Taking +-0 off changes no sum: the sign of a zero never reaches one.
+QB_INLINE int any_shift(const struct qb_lanes *p)
+{
+    const __m256 zero = _mm256_setzero_ps();
+    const __m256 low = _mm256_cmp_ps(_mm256_loadu_ps(p->off), zero, _CMP_NEQ_UQ);
+    const __m256 high = _mm256_cmp_ps(_mm256_loadu_ps(p->off + 8), zero, _CMP_NEQ_UQ);
+    return _mm256_movemask_ps(_mm256_or_ps(low, high));
+}
+
+// ---- fit --------------------------------------------------------------------------------------------
+
+struct sums {
+    __m256 l, ll, lv; // of eight lanes and one block
+};
+
+QB_INLINE void fit_8(struct sums *s, const float *x, const float *w, const struct qb_lanes *p,
+                     size_t k, const int shifted, const int weighted)
+{
+    const __m256 v = shifted_by(_mm256_loadu_ps(x + k), p, k, shifted);
+    const __m256 l = level_of(v, p, k);
+    const __m256 wl = weighted ? _mm256_mul_ps(_mm256_loadu_ps(w + k), l) : l;
+    s->l = _mm256_add_ps(s->l, wl);
+    // Levels are below 2^8 and a block has 2^8: without weights all of this is exact.
+    s->ll = weighted ? _mm256_add_ps(s->ll, _mm256_mul_ps(wl, l)) : _mm256_fmadd_ps(l, l, s->ll);
+    s->lv = _mm256_add_ps(s->lv, _mm256_mul_ps(wl, v));
+}
+
+// Adds to the totals; the first block sets them.
+QB_INLINE void add_widened(double *total, __m256 sum, int first)
+{
+    const __m256d parts[2] = {_mm256_cvtps_pd(_mm256_castps256_ps128(sum)),
+                              _mm256_cvtps_pd(_mm256_extractf128_ps(sum, 1))};
+    for (int j = 0; j < 2; j++) {
+        const __m256d so_far = first ? _mm256_setzero_pd() : _mm256_loadu_pd(total + 4 * j);
+        _mm256_storeu_pd(total + 4 * j, _mm256_add_pd(so_far, parts[j]));
+    }
+}
+
+QB_INLINE void fit(const float *x, const float *w, size_t n, const struct qb_lanes *p,
+                   struct qb_moments *out, const int shifted, const int weighted)
+{
+    size_t i = 0;
+    do {
+        const int first = i == 0;
+        const size_t end = n - i < QB_BLOCK_MAX ? n : i + QB_BLOCK_MAX;
+        const __m256 zero = _mm256_setzero_ps();
+        struct sums a = {zero, zero, zero}, b = a;
+        for (; i < end; i++) {
+            const float *const weights = weighted ? w + i * QB_LANES : NULL;
+            fit_8(&a, x + i * QB_LANES, weights, p, 0, shifted, weighted);
+            fit_8(&b, x + i * QB_LANES, weights, p, 8, shifted, weighted);
+        }
+        add_widened(out->l, a.l, first);
+        add_widened(out->l + 8, b.l, first);
+        add_widened(out->ll, a.ll, first);
+        add_widened(out->ll + 8, b.ll, first);
+        add_widened(out->lv, a.lv, first);
+        add_widened(out->lv + 8, b.lv, first);
+    } while (i < n);
+}
+
+void qb_fit_avx2(const float *x, const float *w, size_t n, const struct qb_lanes *p,
+                 struct qb_moments *out)
+{
+    const int shifted = any_shift(p);
+    if (w && shifted) fit(x, w, n, p, out, 1, 1);
+    else if (w) fit(x, w, n, p, out, 0, 1);
+    else if (shifted) fit(x, w, n, p, out, 1, 0);
+    else fit(x, w, n, p, out, 0, 0);
+}
+
+// ---- trial ------------------------------------------------------------------------------------------
+
+QB_INLINE __m256d squared(__m256d sum, __m128 x, __m128 y, const float *w)
+{
+    const __m256d e = _mm256_sub_pd(_mm256_cvtps_pd(x), _mm256_cvtps_pd(y));
+    __m256d ee = _mm256_mul_pd(e, e);
+    if (w) ee = _mm256_mul_pd(ee, _mm256_cvtps_pd(_mm_loadu_ps(w)));
+    return _mm256_add_pd(sum, ee);
+}
+
+QB_INLINE void trial(const float *x, const float *w, size_t n, const struct qb_lanes *p,
+                     double *err, const int shifted, const int weighted)
+{
+    __m256d sums[4];
+    for (int j = 0; j < 4; j++) sums[j] = _mm256_setzero_pd();
+    for (size_t i = 0; i < n; i++) {
+        for (size_t k = 0; k < QB_LANES; k += 8) {
+            const float *const at = x + i * QB_LANES + k, *const weights = w + i * QB_LANES + k;
+            const __m256 v = _mm256_loadu_ps(at);
+            const __m256 level = level_of(shifted_by(v, p, k, shifted), p, k);
+            const __m256 y = _mm256_add_ps(_mm256_mul_ps(_mm256_loadu_ps(p->d + k), level),
+                                           _mm256_loadu_ps(p->m + k));
+            sums[k / 4] = squared(sums[k / 4], _mm_loadu_ps(at), _mm256_castps256_ps128(y),
+                                  weighted ? weights : NULL);
+            sums[k / 4 + 1] = squared(sums[k / 4 + 1], _mm_loadu_ps(at + 4),
+                                      _mm256_extractf128_ps(y, 1), weighted ? weights + 4 : NULL);
+        }
+    }
+    for (int j = 0; j < 4; j++) _mm256_storeu_pd(err + 4 * j, sums[j]);
+}
+
+void qb_trial_avx2(const float *x, const float *w, size_t n, const struct qb_lanes *p, double *err)
+{
+    const int shifted = any_shift(p);
+    if (w && shifted) trial(x, w, n, p, err, 1, 1);
+    else if (w) trial(x, w, n, p, err, 0, 1);
+    else if (shifted) trial(x, w, n, p, err, 1, 0);
+    else trial(x, w, n, p, err, 0, 0);
+}
+
+// ---- error ------------------------------------------------------------------------------------------
+
+double qb_error_avx2(const float *x, const float *y, size_t n, struct qb_error_sums *sums)
+{
+    const __m256d sign = _mm256_set1_pd(-0.0);
+    __m256d xx[4], ee[4], most = _mm256_setzero_pd(), nan = most;
+    for (int j = 0; j < 4; j++) {
+        xx[j] = _mm256_loadu_pd(sums->xx + 4 * j);
+        ee[j] = _mm256_loadu_pd(sums->ee + 4 * j);
+    }
+    size_t i = 0;
+    for (; n - i >= QB_LANES; i += QB_LANES) {
+        for (size_t j = 0; j < 4; j++) {
+            const __m256d v = _mm256_cvtps_pd(_mm_loadu_ps(x + i + 4 * j));
+            const __m256d e = _mm256_sub_pd(v, _mm256_cvtps_pd(_mm_loadu_ps(y + i + 4 * j)));
+            xx[j] = _mm256_fmadd_pd(v, v, xx[j]); // exact: 48 bits
+            ee[j] = _mm256_add_pd(ee[j], _mm256_mul_pd(e, e));
+            most = _mm256_max_pd(_mm256_andnot_pd(sign, e), most); // passes a NaN over
+            nan = _mm256_or_pd(nan, _mm256_cmp_pd(e, e, _CMP_UNORD_Q));
+        }
+    }
+    for (int j = 0; j < 4; j++) {
+        _mm256_storeu_pd(sums->xx + 4 * j, xx[j]);
+        _mm256_storeu_pd(sums->ee + 4 * j, ee[j]);
+    }
+    double four[4], largest = _mm256_movemask_pd(nan) ? (double)INFINITY : 0;
+    _mm256_storeu_pd(four, most);
+    for (int j = 0; j < 4; j++) largest = four[j] > largest ? four[j] : largest;
+    for (; i < n; i++) {
+        const double v = x[i], e = v - (double)y[i], size = fabs(e);
+        sums->xx[i % QB_LANES] += v * v;
+        sums->ee[i % QB_LANES] += e * e;
+        if (!(size <= largest)) largest = isnan(size) ? (double)INFINITY : size;
+    }
+    return largest;
+}
+
+QB_TARGET_END
+
+#endif

@@ -1,0 +1,429 @@
+// SPDX-License-Identifier: Apache-2.0
+// Family "quant". The scalar kernels are held against the definition computed in double and rounded
+// after every operation (which is the float operation), the others against scalar.
+#include "checkasm.h"
+#include "floats.h"
+
+#include <math.h>
+#include <string.h>
+
+static struct buffer in, params[4], want, got, want_hi, got_hi;
+
+enum { VECTOR = 16, SHORT = 4 * VECTOR + 1 };
+
+// Group sizes: all small ones, usual ones, and with n: a whole row, and longer than it.
+static size_t group_of(size_t i, size_t n)
+{
+    static const size_t usual[] = {96, 100, 127, 128, 129, 256, 1000};
+    enum { SMALL = 72, USUAL = sizeof usual / sizeof *usual };
+    return i < SMALL            ? i + 1
+           : i < SMALL + USUAL  ? usual[i - SMALL]
+           : i == SMALL + USUAL ? n
+                                : n + 5;
+}
+enum { GROUPS = 72 + 7 + 2 };
+
+typedef void shape_fn(const struct qb_kernels *ref, const struct qb_kernels *test, size_t n,
+                      size_t group, int at);
+
+// Calls f for every group size with short runs, runs of some groups and a rest, and long ones.
+static void for_each_shape(const struct qb_kernels *ref, const struct qb_kernels *test, shape_fn *f)
+{
+    for (size_t n = 1; n <= SHORT; n++)
+        for (size_t i = 0; i < GROUPS; i++)
+            f(ref, test, n, group_of(i, n), i & 1 ? CK_END : (int)ck_below(64));
+    for (int round = 0; round < 24; round++) {
+        for (size_t i = 0; i < GROUPS; i++) {
+            const size_t base = 1 + ck_below(600), group = group_of(i, base);
+            const size_t whole = round % 3 == 0 ? base : group * ck_below(round % 3 == 1 ? 9 : 34);
+            const size_t n = whole + (round & 1 ? ck_below(group) : 0);
+            f(ref, test, n ? n : 1, group, round & 2 ? CK_END : round);
+        }
+    }
+}
+
+static uint16_t *place_halves(struct buffer *b, size_t n, int at)
+{
+    return (uint16_t *)ck_place(b, n * 2, at < 0 ? at : at * 2);
+}
+
+static float *place_params(struct buffer *b, size_t groups, enum floats kind)
+{
+    float *const p = place_floats(b, groups, CK_END);
+    fill_floats(p, groups, kind);
+    return p;
+}
+
+// ---- half precision ---------------------------------------------------------------------------------
+
+static float half_value(uint16_t h)
+{
+    const int e = h >> 10 & 31, f = h & 1023;
+    const double size = e == 31 ? (f ? NAN : INFINITY)
+                        : e     ? ldexp(1024 + f, e - 25)
+                                : ldexp(f, -24);
+    return size != size ? float_of(0x7FC00000u) : (float)(h >> 15 ? -size : size);
+}
+
+// Nearest half by search over the 0x7C00 finite magnitudes, ties to the even one.
+static uint16_t half_of(float x)
+{
+    const uint16_t sign = (uint16_t)(bits_of(x) >> 16 & 0x8000);
+    const double size = fabs((double)x);
+    if (x != x) return 0x7E00;
+    unsigned low = 0, high = 0x7C00; // value(low) <= size < value(high), 0x7C00 as 2^16
+    if (size >= 65536) return (uint16_t)(sign | 0x7C00);
+    while (high - low > 1) {
+        const unsigned middle = (low + high) / 2;
+        if ((double)half_value((uint16_t)middle) <= size) low = middle;
+        else high = middle;
+    }
+    const double below = (double)half_value((uint16_t)low);
+    const double above = high == 0x7C00 ? 65536 : (double)half_value((uint16_t)high);
+    const double a = size - below, b = above - size;
+    return (uint16_t)(sign | (a < b || (a == b && !(low & 1)) ? low : high));
+}
+
+static void widen_case(const struct qb_kernels *ref, const struct qb_kernels *test,
+                       const uint16_t *x, size_t n, int at)
+{
+    float *const a = place_floats(&want, n, CK_END);
+    float *const b = place_floats(&got, n, at);
+    if (ref == test)
+        for (size_t i = 0; i < n; i++) a[i] = half_value(x[i]);
+    else ref->widen_f16(x, n, a);
+    test->widen_f16(x, n, b);
+    ck_same("floats", a, b, n * 4);
+    ck_canaries(&got);
+}
+
+static void narrow_case(const struct qb_kernels *ref, const struct qb_kernels *test, const float *x,
+                        size_t n, int at)
+{
+    uint16_t *const a = place_halves(&want, n, CK_END);
+    uint16_t *const b = place_halves(&got, n, at);
+    if (ref == test)
+        for (size_t i = 0; i < n; i++) a[i] = half_of(x[i]);
+    else ref->narrow_f16(x, n, a);
+    test->narrow_f16(x, n, b);
+    ck_same("halves", a, b, n * 2);
+    ck_canaries(&got);
+}
+
+static void check_widen(const struct qb_kernels *ref, const struct qb_kernels *test)
+{
+    for (size_t n = 0; n <= SHORT; n++) {
+        for (int at = CK_END; at < 64; at++) {
+            ck_case("n=%zu out=%d", n, at);
+            uint16_t *const x = place_halves(&in, n, at & 1 ? CK_END : at);
+            ck_fill(x, n * 2);
+            widen_case(ref, test, x, n, at);
+        }
+    }
+    enum { CHUNK = 1 << 12 };
+    uint16_t *const x = place_halves(&in, CHUNK, CK_END);
+    for (unsigned first = 0; first < 1 << 16; first += CHUNK) {
+        ck_case("all halves, from %u", first);
+        for (unsigned i = 0; i < CHUNK; i++) x[i] = (uint16_t)(first + i);
+        widen_case(ref, test, x, CHUNK, CK_END);
+    }
+}
+
+static void check_narrow(const struct qb_kernels *ref, const struct qb_kernels *test)
+{
+    for (size_t n = 0; n <= SHORT; n++) {
+        for (int at = CK_END; at < 64; at++) {
+            ck_case("n=%zu out=%d", n, at);
+            float *const x = place_floats(&in, n, at & 1 ? CK_END : at);
+            fill_floats(x, n, (enum floats)(at & 3));
+            narrow_case(ref, test, x, n, at);
+        }
+    }
+    // Every float's upper 19 bits, which a half can hold, with lower bits around a tie.
+    static const uint32_t lower[8] = {0, 1, 0xFFF, 0x1000, 0x1001, 0x17FF, 0x1FFF, 0x0800};
+    enum { CHUNK = 1 << 12 };
+    float *const x = place_floats(&in, CHUNK, CK_END);
+    for (uint32_t first = 0; first < 1u << 22; first += CHUNK) {
+        ck_case("upper bits from %05x", (unsigned)(first >> 3));
+        for (uint32_t i = 0; i < CHUNK; i++) x[i] = float_of((first + i) >> 3 << 13 | lower[i & 7]);
+        narrow_case(ref, test, x, CHUNK, CK_END);
+    }
+}
+
+// ---- range ------------------------------------------------------------------------------------------
+
+static int naive_range(const float *x, size_t n, size_t group, float *lo, float *hi)
+{
+    int bad = 0;
+    for (size_t i = 0; i < n; i++) {
+        const size_t g = i / group;
+        const double v = x[i] == 0 ? 0.0 : (double)x[i];
+        if (i % group == 0 || v < (double)lo[g]) lo[g] = (float)v;
+        if (i % group == 0 || v > (double)hi[g]) hi[g] = (float)v;
+        bad |= (bits_of(x[i]) & 0x7F800000u) == 0x7F800000u;
+    }
+    return bad;
+}
+
+static void range_kind(const struct qb_kernels *ref, const struct qb_kernels *test, size_t n,
+                       size_t group, int at, enum floats kind, int poison)
+{
+    ck_case("n=%zu group=%zu at=%d floats=%d poison=%d", n, group, at, kind, poison);
+    const size_t groups = (n + group - 1) / group;
+    float *const x = place_floats(&in, n, at);
+    float *const a = place_floats(&want, groups, CK_END);
+    float *const b = place_floats(&got, groups, at);
+    float *const c = place_floats(&want_hi, groups, CK_END);
+    float *const d = place_floats(&got_hi, groups, CK_END);
+    fill_floats(x, n, kind);
+    for (size_t i = 0; i < n; i++)
+        if (kind == FLOATS_ANY && !isfinite(x[i])) x[i] = -0.0f;
+    if (poison) x[ck_below(n)] = not_finite(ck_below(6));
+    const int expected = ref == test ? naive_range(x, n, group, a, c)
+                                     : ref->range(x, n, group, a, c);
+    const int bad = test->range(x, n, group, b, d);
+    ck_same_u64("not finite", expected != 0, bad != 0);
+    if (!expected) {
+        ck_same("lo", a, b, groups * 4);
+        ck_same("hi", c, d, groups * 4);
+    }
+    ck_canaries(&got);
+    ck_canaries(&got_hi);
+}
+
+static void range_case(const struct qb_kernels *ref, const struct qb_kernels *test, size_t n,
+                       size_t group, int at)
+{
+    for (int kind = 0; kind < FLOATS_KINDS; kind++)
+        range_kind(ref, test, n, group, at, (enum floats)kind, 0);
+    range_kind(ref, test, n, group, at, FLOATS_NORMAL, 1);
+}
+
+// ---- encode -----------------------------------------------------------------------------------------
+
+static double rint_even(double t)
+{
+    if (!(fabs(t) < 0x1p40)) return t;
+    const double below = floor(t), part = t - below;
+    return part < 0.5 || (part == 0.5 && fmod(below, 2) == 0) ? below : below + 1;
+}
+
+static void naive_encode(const float *x, size_t n, size_t group, const float *off, const float *inv,
+                         const float *z, float lo, float hi, uint8_t *codes)
+{
+    for (size_t i = 0; i < n; i++) {
+        const size_t g = i / group;
+        const float v = (float)((double)x[i] - (double)(off ? off[g] : 0));
+        const double t = rint_even((double)(float)((double)v * (double)inv[g])) +
+                         (double)(z ? z[g] : 0);
+        codes[i] = (uint8_t)(int)(!(t >= (double)lo) ? lo : t >= (double)hi ? hi : (float)t);
+    }
+}
+
+static void encode_kind(const struct qb_kernels *ref, const struct qb_kernels *test, size_t n,
+                        size_t group, int at, enum floats kind, int with)
+{
+    const size_t groups = (n + group - 1) / group;
+    float *const x = place_floats(&in, n, at);
+    const float *const off = with & 1 ? place_params(&params[0], groups, kind) : NULL;
+    float *const inv = place_params(&params[1], groups, kind);
+    float *const z = with & 2 ? place_params(&params[2], groups, kind) : NULL;
+    for (size_t g = 0; z && g < groups; g++) z[g] = (float)ck_below(256);
+    fill_floats(x, n, kind);
+    const int least = with & 4 ? -128 : 0, p = (int)ck_below(256), q = (int)ck_below(256);
+    const int full = with & 8;
+    const float lo = (float)(least + (full ? 0 : p < q ? p : q));
+    const float hi = (float)(least + (full ? 255 : p < q ? q : p));
+    ck_case("n=%zu group=%zu at=%d floats=%d with=%d lo=%g hi=%g", n, group, at, kind, with,
+            (double)lo, (double)hi);
+    uint8_t *const a = (uint8_t *)ck_place(&want, n, CK_END);
+    uint8_t *const b = (uint8_t *)ck_place(&got, n, at);
+    if (ref == test) naive_encode(x, n, group, off, inv, z, lo, hi, a);
+    else ref->encode(x, n, group, off, inv, z, lo, hi, a);
+    test->encode(x, n, group, off, inv, z, lo, hi, b);
+    ck_same("codes", a, b, n);
+    ck_canaries(&got);
+}
+
+static void encode_case(const struct qb_kernels *ref, const struct qb_kernels *test, size_t n,
+                        size_t group, int at)
+{
+    for (int kind = 0; kind < FLOATS_KINDS; kind++)
+        for (int i = 0; i < 3; i++)
+            encode_kind(ref, test, n, group, at, (enum floats)kind, (int)ck_below(16));
+}
+
+// Every float's upper 20 bits, through steps of several sizes.
+static void check_encode_sweep(const struct qb_kernels *ref, const struct qb_kernels *test)
+{
+    static const float steps[6] = {1, -1, 0.5f, 0x1p-126f, 0x1p100f, 7.3f};
+    enum { CHUNK = 1 << 12 };
+    float *const x = place_floats(&in, CHUNK, CK_END);
+    uint8_t *const a = (uint8_t *)ck_place(&want, CHUNK, CK_END);
+    uint8_t *const b = (uint8_t *)ck_place(&got, CHUNK, 0);
+    for (uint32_t first = 0; first < 1u << 20; first += CHUNK) {
+        const uint32_t lower = (uint32_t)ck_random() & 0xFFF;
+        const float inv = steps[ck_below(6)], zero = (float)ck_below(256),
+                    lo = ck_below(2) ? 0.0f : -128.0f;
+        ck_case("upper bits from %05x, lower %03x, inv %g, z %g", (unsigned)first, (unsigned)lower,
+                (double)inv, (double)zero);
+        for (uint32_t i = 0; i < CHUNK; i++) x[i] = float_of((first + i) << 12 | lower);
+        if (ref == test) naive_encode(x, CHUNK, CHUNK, NULL, &inv, &zero, lo, lo + 255, a);
+        else ref->encode(x, CHUNK, CHUNK, NULL, &inv, &zero, lo, lo + 255, a);
+        test->encode(x, CHUNK, CHUNK, NULL, &inv, &zero, lo, lo + 255, b);
+        ck_same("codes", a, b, CHUNK);
+    }
+}
+
+// ---- decode -----------------------------------------------------------------------------------------
+
+static void naive_decode(const uint8_t *codes, size_t n, size_t group, const float *d,
+                         const float *z, const float *m, float *out)
+{
+    for (size_t i = 0; i < n; i++) {
+        const size_t g = i / group;
+        const float level = (float)((double)codes[i] - (double)(z ? z[g] : 0));
+        out[i] = (float)((double)d[g] * (double)level);
+        if (m) out[i] = (float)((double)out[i] + (double)m[g]);
+    }
+}
+
+static void decode_kind(const struct qb_kernels *ref, const struct qb_kernels *test, size_t n,
+                        size_t group, int at, enum floats kind, int with)
+{
+    ck_case("n=%zu group=%zu at=%d floats=%d with=%d", n, group, at, kind, with);
+    const size_t groups = (n + group - 1) / group;
+    uint8_t *const codes = (uint8_t *)ck_place(&in, n, at);
+    const float *const d = place_params(&params[0], groups, kind);
+    const float *const z = with & 1 ? place_params(&params[1], groups, kind) : NULL;
+    const float *const m = with & 2 ? place_params(&params[2], groups, kind) : NULL;
+    ck_fill(codes, n);
+    float *const a = place_floats(&want, n, CK_END);
+    float *const b = place_floats(&got, n, at);
+    if (ref == test) naive_decode(codes, n, group, d, z, m, a);
+    else ref->decode(codes, n, group, d, z, m, a);
+    test->decode(codes, n, group, d, z, m, b);
+    same_floats("values", a, b, n);
+    ck_canaries(&got);
+}
+
+static void decode_case(const struct qb_kernels *ref, const struct qb_kernels *test, size_t n,
+                        size_t group, int at)
+{
+    for (int kind = 0; kind < FLOATS_KINDS; kind++)
+        decode_kind(ref, test, n, group, at, (enum floats)kind, (int)ck_below(4));
+}
+
+static void check(const struct qb_kernels *ref, const struct qb_kernels *test)
+{
+    if (ck_kernel("widen_f16")) check_widen(ref, test);
+    if (ck_kernel("narrow_f16")) check_narrow(ref, test);
+    if (ck_kernel("range")) for_each_shape(ref, test, range_case);
+    if (ck_kernel("encode")) for_each_shape(ref, test, encode_case);
+    if (ck_kernel("encode_sweep")) check_encode_sweep(ref, test);
+    if (ck_kernel("decode")) for_each_shape(ref, test, decode_case);
+}
+
+// ---- benchmarks -------------------------------------------------------------------------------------
+
+enum { BENCH = 1 << 14 }; // 64 KiB of floats: in the second level of cache
+
+struct job {
+    const struct qb_kernels *k;
+    size_t group;
+    float *x, *lo, *hi, *inv, *z, *out;
+    uint16_t *half;
+    uint8_t *codes;
+    int with; // bits: off or m, z, negative codes
+};
+
+static void run_widen(void *context)
+{
+    const struct job *const j = (const struct job *)context;
+    j->k->widen_f16(j->half, BENCH, j->out);
+}
+
+static void run_narrow(void *context)
+{
+    const struct job *const j = (const struct job *)context;
+    j->k->narrow_f16(j->x, BENCH, j->half);
+}
+
+static void run_range(void *context)
+{
+    const struct job *const j = (const struct job *)context;
+    ck_use((uint64_t)j->k->range(j->x, BENCH, j->group, j->lo, j->hi));
+}
+
+static void run_encode(void *context)
+{
+    const struct job *const j = (const struct job *)context;
+    const float lo = j->with & 4 ? -8.0f : 0.0f;
+    j->k->encode(j->x, BENCH, j->group, j->with & 1 ? j->lo : NULL, j->inv,
+                 j->with & 2 ? j->z : NULL, lo, lo + 15, j->codes);
+}
+
+static void run_decode(void *context)
+{
+    const struct job *const j = (const struct job *)context;
+    j->k->decode(j->codes, BENCH, j->group, j->inv, j->with & 2 ? j->z : NULL,
+                 j->with & 1 ? j->lo : NULL, j->out);
+}
+
+static void run_memcpy(void *context)
+{
+    const struct job *const j = (const struct job *)context;
+    memcpy(j->out, j->x, BENCH * 4);
+}
+
+static void run_read(void *context) // the least a kernel that reads everything can cost
+{
+    const struct job *const j = (const struct job *)context;
+    uint64_t sum[8] = {0}, word[8];
+    for (size_t i = 0; i < BENCH; i += 16) {
+        memcpy(word, j->x + i, 64);
+        for (int k = 0; k < 8; k++) sum[k] |= word[k];
+    }
+    ck_use(sum[0] | sum[1] | sum[2] | sum[3] | sum[4] | sum[5] | sum[6] | sum[7]);
+}
+
+static void bench_one(const struct qb_kernels *ref, struct job *mine, void (*run)(void *))
+{
+    struct job base = *mine;
+    base.k = ref;
+    ck_case("group=%zu", mine->group);
+    const struct ck_run runs[] = {{"it", run, mine},
+                                  {"scalar", run, &base},
+                                  {"memcpy", run_memcpy, mine},
+                                  {"read", run_read, mine}};
+    ck_bench(BENCH * 4, runs, 4);
+}
+
+static void bench(const struct qb_kernels *ref, const struct qb_kernels *test)
+{
+    struct job j = {test, 0, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, 0};
+    float **const floats[] = {&j.x, &j.lo, &j.hi, &j.inv, &j.z, &j.out};
+    for (size_t i = 0; i < sizeof floats / sizeof *floats; i++) {
+        *floats[i] = (float *)ck_memory(BENCH * 4);
+        fill_floats(*floats[i], BENCH, FLOATS_NORMAL);
+    }
+    j.half = (uint16_t *)ck_memory(BENCH * 2);
+    j.codes = (uint8_t *)ck_memory(BENCH);
+    if (ck_kernel("widen_f16")) bench_one(ref, &j, run_widen);
+    if (ck_kernel("narrow_f16")) bench_one(ref, &j, run_narrow);
+    static const size_t groups[] = {32, 64, 128, BENCH, 16, 8, 48, 20, 5, 1};
+    for (size_t i = 0; i < sizeof groups / sizeof *groups; i++) {
+        j.group = groups[i];
+        if (ck_kernel("range")) bench_one(ref, &j, run_range);
+        j.with = 4;
+        if (ck_kernel("encode")) bench_one(ref, &j, run_encode);
+        j.with = 1;
+        if (ck_kernel("encode_off")) bench_one(ref, &j, run_encode);
+        if (ck_kernel("decode_m")) bench_one(ref, &j, run_decode);
+        j.with = 2;
+        if (ck_kernel("encode_z")) bench_one(ref, &j, run_encode);
+        if (ck_kernel("decode_z")) bench_one(ref, &j, run_decode);
+    }
+}
+
+const struct suite suite_quant = {"quant", QB_FAMILY_quant, check, bench};
