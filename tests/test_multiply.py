@@ -9,6 +9,8 @@ import numpy as np
 import pytest
 import reference as ref
 from cases import GROUPS, KINDS, SCALES, WIDTHS, activations, floats_equal, quantized
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 import pyqbits
 
@@ -67,6 +69,32 @@ def test_ragged_rows(isa, cols):
             x, columns, want = expected(format, cols, 5, mode)
             got = pyqbits.matmul(columns, pyqbits.quantize(x, format.name).T, activations=mode)
             assert floats_equal(got, want), (format, mode)
+
+
+@settings(max_examples=60)
+@given(data=st.data())
+def test_any_product(data):
+    group = data.draw(
+        st.one_of(st.integers(1, 80), st.integers(200, 600), st.sampled_from(["row", "tensor"]))
+    )
+    format = ref.Format(
+        data.draw(st.integers(1, 8)),
+        group,
+        data.draw(st.sampled_from(KINDS)),
+        data.draw(st.sampled_from(SCALES)),
+    )
+    rows, cols, count = (data.draw(st.integers(1, most)) for most in (40, 700, 20))
+    mode = data.draw(st.sampled_from(MODES))
+    rng = np.random.default_rng(data.draw(st.integers(0, 2**32)))
+    spread = data.draw(st.sampled_from([0, 10, 100]))
+    x = rng.standard_normal((rows, cols)).astype(np.float32)
+    columns = rng.standard_normal((count, cols)) * 2.0 ** rng.integers(-spread, spread + 1, (count, cols))
+    columns = columns.astype(np.float32)
+    want = ref.multiply(ref.quantize(x, format), columns, mode)
+    for isa in pyqbits.available_isas():
+        with pyqbits.use_isa(isa):
+            got = pyqbits.matmul(columns, pyqbits.quantize(x, format.name).T, activations=mode)
+        assert floats_equal(got, want), (isa, format, mode)
 
 
 @pytest.mark.parametrize(("cols", "group"), [(3333, 32), (700, 1), (2100, 5), (3333, 300), (5000, "row")])
@@ -221,18 +249,15 @@ def expected_dots(a, b, cols):
     return xa, xb, ref.vecdot(qa, qb)
 
 
+DOTS = (
+    (1, 70), (20, 1), (20, 300), (32, 777), (100, 2500), (256, 600), (300, 1300), (1500, 3100), ("row", 1100),
+    ("tensor", 300),
+)  # fmt: skip
+
+
 @pytest.mark.parametrize(("left", "right"), list(product(KINDS, KINDS)))
 def test_vecdot(isa, left, right):
-    for group, cols in (
-        (1, 70),
-        (20, 1),
-        (20, 300),
-        (32, 777),
-        (256, 600),
-        (300, 1300),
-        ("row", 1100),
-        ("tensor", 300),
-    ):
+    for group, cols in DOTS:
         for bits in ((8, 8), (4, 1), (2, 5)):
             a, b = ref.Format(bits[0], group, left), ref.Format(bits[1], group, right, "bfloat16")
             xa, xb, want = expected_dots(a, b, cols)

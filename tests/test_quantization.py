@@ -127,7 +127,7 @@ def test_other_axes(isa):
         assert np.array_equal(got.dequantize(), values)
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(data=st.data())
 def test_any_shape_and_values(data):
     bits = data.draw(st.integers(1, 8))

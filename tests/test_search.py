@@ -77,7 +77,7 @@ def test_never_worse_in_long_groups(zero):
                 assert (error <= floor * ORDER).all(), (format, search, importance is None)
 
 
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=40)
 @given(
     values=st.lists(st.floats(-30000, 30000, width=32), min_size=1, max_size=70),
     bits=st.integers(1, 8),
