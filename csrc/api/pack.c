@@ -23,22 +23,6 @@ static size_t code_bytes(int dtype)
     }
 }
 
-// Narrows n codes to bytes; returns the bitwise or of (code + bias).
-#define NARROW(name, type)                                                                        \
-    static uint64_t name(const void *src, size_t n, uint8_t bias, uint8_t *out)                   \
-    {                                                                                             \
-        const type *codes = (const type *)src;                                                    \
-        type seen = 0;                                                                            \
-        for (size_t i = 0; i < n; i++) {                                                          \
-            seen |= (type)(codes[i] + bias);                                                      \
-            out[i] = (uint8_t)codes[i];                                                           \
-        }                                                                                         \
-        return seen;                                                                              \
-    }
-NARROW(narrow_16, uint16_t)
-NARROW(narrow_32, uint32_t)
-NARROW(narrow_64, uint64_t)
-
 #define WIDEN(name, type, byte)                                                                   \
     static void name(const uint8_t *src, size_t n, void *dst)                                     \
     {                                                                                             \
@@ -124,14 +108,15 @@ int qb_pack(const void *codes, int dtype, size_t rows, size_t count, int bits, i
             const uint8_t *bytes = (const uint8_t *)codes + at * width;
             uint64_t seen = 0;
             if (width > 1) {
-                seen = width == 2   ? narrow_16(bytes, m * n, bias, tile)
-                       : width == 4 ? narrow_32(bytes, m * n, bias, tile)
-                                    : narrow_64(bytes, m * n, bias, tile);
+                seen = (width == 2   ? k->narrow_16
+                        : width == 4 ? k->narrow_32
+                                     : k->narrow_64)(bytes, m * n, bias, tile);
                 bytes = tile;
             }
             for (size_t j = 0; j < m; j++)
                 seen |= k->pack[bits](bytes + j * n, n, bias, out + (r + j) * row_bytes + i / 8 * (size_t)bits);
             if (seen >> room == 0) continue;
+            if (!fault) return QB_ERR_CODE_RANGE;
             fault->index = first_bad(codes, dtype, at, at + m * n, -h, ((int64_t)1 << bits) - 1 - h);
             fault->code = load_code(codes, dtype, fault->index);
             fault->value = dtype == QB_U64 ? (double)(uint64_t)fault->code : (double)fault->code;

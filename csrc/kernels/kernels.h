@@ -32,6 +32,10 @@ typedef uint8_t qb_pack_fn(const uint8_t *codes, size_t n, uint8_t bias, uint8_t
 // complement into offset binary.
 typedef void qb_unpack_fn(const uint8_t *in, size_t n, uint8_t flip, uint8_t sub, uint8_t *codes);
 
+// out[i] = the low byte of codes[i], n integers of 16, 32 or 64 bits (by name). Returns the bitwise or of
+// (codes[i] + bias), modulo their width: the range check of pack, for wider codes.
+typedef uint64_t qb_narrow_fn(const void *codes, size_t n, uint8_t bias, uint8_t *out);
+
 // memcpy with stores that bypass the cache: for outputs larger than it. No overlap. After the last one
 // comes a fence: only then are they ordered before what other threads may see next.
 typedef void qb_stream_fn(const void *src, size_t bytes, void *dst);
@@ -153,6 +157,7 @@ struct qb_kernels {
 #undef X
     qb_pack_fn *pack[QB_MAX_BITS + 1];
     qb_unpack_fn *unpack[QB_MAX_BITS + 1];
+    qb_narrow_fn *narrow_16, *narrow_32, *narrow_64;
     qb_stream_fn *stream;
     qb_fence_fn *fence;
     qb_widen_f16_fn *widen_f16;
@@ -174,6 +179,7 @@ struct qb_kernels {
 #define QB_DECLARE_pack(isa)                                                                      \
     QB_PACK_WIDTH(1, isa) QB_PACK_WIDTH(2, isa) QB_PACK_WIDTH(3, isa) QB_PACK_WIDTH(4, isa)       \
     QB_PACK_WIDTH(5, isa) QB_PACK_WIDTH(6, isa) QB_PACK_WIDTH(7, isa) QB_PACK_WIDTH(8, isa)       \
+    qb_narrow_fn qb_narrow_16_##isa, qb_narrow_32_##isa, qb_narrow_64_##isa;                      \
     qb_stream_fn qb_stream_##isa; qb_fence_fn qb_fence_##isa;
 #define QB_DECLARE_quant(isa)                                                                     \
     qb_widen_f16_fn qb_widen_f16_##isa; qb_narrow_f16_fn qb_narrow_f16_##isa;                     \
@@ -190,7 +196,8 @@ struct qb_kernels {
      qb_##kernel##_u7_##isa, qb_##kernel##_u8_##isa}
 #define QB_TABLE_pack(isa)                                                                        \
     .pack_isa = #isa, .pack = QB_TABLE_WIDTHS(pack, isa), .unpack = QB_TABLE_WIDTHS(unpack, isa), \
-    .stream = qb_stream_##isa, .fence = qb_fence_##isa,
+    .narrow_16 = qb_narrow_16_##isa, .narrow_32 = qb_narrow_32_##isa,                             \
+    .narrow_64 = qb_narrow_64_##isa, .stream = qb_stream_##isa, .fence = qb_fence_##isa,
 #define QB_TABLE_quant(isa)                                                                       \
     .quant_isa = #isa, .widen_f16 = qb_widen_f16_##isa, .narrow_f16 = qb_narrow_f16_##isa,        \
     .range = qb_range_##isa, .encode = qb_encode_##isa, .decode = qb_decode_##isa,

@@ -160,13 +160,13 @@ QB_INLINE void pack_step(__m256i x, uint8_t *out, const int bits)
     store_half(out + 2 * bits, _mm256_extracti128_si256(x, 1));
 }
 
-QB_INLINE uint8_t or_bytes(__m256i x)
+// The bitwise or of the vector's integers of `width` bits.
+QB_INLINE uint64_t or_lanes(__m256i x, const int width)
 {
     const __m128i half = _mm_or_si128(_mm256_castsi256_si128(x), _mm256_extracti128_si256(x, 1));
     uint64_t word = (uint64_t)_mm_cvtsi128_si64(_mm_or_si128(half, _mm_unpackhi_epi64(half, half)));
-    word |= word >> 32;
-    word |= word >> 16;
-    return (uint8_t)(word | word >> 8);
+    for (int shift = 32; shift >= width; shift /= 2) word |= word >> shift;
+    return word & ~(uint64_t)0 >> (64 - width);
 }
 
 // Packs whole steps as unpack does; *seen is the bitwise or of their codes plus bias.
@@ -180,8 +180,59 @@ QB_INLINE size_t pack(const uint8_t *codes, size_t n, uint8_t bias, uint8_t *out
         all = _mm256_or_si256(all, _mm256_add_epi8(x, biases));
         pack_step(x, out + i * 4 * (size_t)bits, bits);
     }
-    *seen = or_bytes(all);
+    *seen = (uint8_t)or_lanes(all, 8);
     return steps * STEP;
+}
+
+// ---- narrow -----------------------------------------------------------------------------------------
+
+QB_INLINE __m256i add_lanes(__m256i x, __m256i y, const int width)
+{
+    return width == 16 ? _mm256_add_epi16(x, y) : width == 32 ? _mm256_add_epi32(x, y) : _mm256_add_epi64(x, y);
+}
+
+// 16 codes to words below 256. From 64 bits the lanes hold every second pair of codes, from 32 bits every
+// second four: the order of the packing instructions, put right once by narrow_step.
+QB_INLINE __m256i narrow_half(const __m256i *x, const int width)
+{
+    if (width == 16) return _mm256_and_si256(x[0], _mm256_set1_epi16(0xFF));
+    __m256i a = x[0], b = x[1];
+    if (width == 64) { // the low halves of two vectors
+        a = _mm256_castps_si256(_mm256_shuffle_ps(_mm256_castsi256_ps(x[0]), _mm256_castsi256_ps(x[1]), 0x88));
+        b = _mm256_castps_si256(_mm256_shuffle_ps(_mm256_castsi256_ps(x[2]), _mm256_castsi256_ps(x[3]), 0x88));
+    }
+    const __m256i low = _mm256_set1_epi32(0xFF);
+    return _mm256_packus_epi32(_mm256_and_si256(a, low), _mm256_and_si256(b, low));
+}
+
+QB_INLINE __m256i narrow_step(const __m256i *x, const int width)
+{
+    const __m256i bytes = _mm256_packus_epi16(narrow_half(x, width), narrow_half(x + width / 16, width));
+    if (width == 32) return _mm256_permutevar8x32_epi32(bytes, _mm256_setr_epi32(0, 4, 1, 5, 2, 6, 3, 7));
+    const __m256i halves = _mm256_permute4x64_epi64(bytes, 0xD8);
+    if (width == 16) return halves;
+    const __m128i pairs = _mm_setr_epi8(0, 1, 8, 9, 2, 3, 10, 11, 4, 5, 12, 13, 6, 7, 14, 15);
+    return _mm256_shuffle_epi8(halves, _mm256_broadcastsi128_si256(pairs));
+}
+
+// Narrows whole steps; returns how many codes that were.
+QB_INLINE size_t narrow(const void *codes, size_t n, uint8_t bias, uint8_t *out, uint64_t *seen, const int width)
+{
+    const __m256i biases = width == 16   ? _mm256_set1_epi16(bias)
+                           : width == 32 ? _mm256_set1_epi32(bias)
+                                         : _mm256_set1_epi64x(bias);
+    const uint8_t *from = (const uint8_t *)codes;
+    __m256i all = _mm256_setzero_si256();
+    for (size_t i = 0; i < n / STEP; i++, from += 4 * width) {
+        __m256i x[8];
+        for (int j = 0; j < width / 8; j++) {
+            x[j] = load(from + 32 * j);
+            all = _mm256_or_si256(all, add_lanes(x[j], biases, width));
+        }
+        store(out + i * STEP, narrow_step(x, width));
+    }
+    *seen = or_lanes(all, width);
+    return n / STEP * STEP;
 }
 
 // ---- the kernels ------------------------------------------------------------------------------------
@@ -203,6 +254,19 @@ QB_INLINE size_t pack(const uint8_t *codes, size_t n, uint8_t bias, uint8_t *out
     }
 QB_WIDTHS(X)
 #undef X
+
+#define NARROW(width)                                                                             \
+    uint64_t qb_narrow_##width##_avx2(const void *codes, size_t n, uint8_t bias, uint8_t *out)    \
+    {                                                                                             \
+        uint64_t seen;                                                                            \
+        const size_t done = narrow(codes, n, bias, out, &seen, width);                            \
+        const uint##width##_t *const rest = (const uint##width##_t *)codes + done;                \
+        return done == n ? seen : seen | qb_narrow_##width##_scalar(rest, n - done, bias, out + done); \
+    }
+NARROW(16)
+NARROW(32)
+NARROW(64)
+#undef NARROW
 
 void qb_stream_avx2(const void *src, size_t bytes, void *dst)
 {

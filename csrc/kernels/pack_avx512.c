@@ -99,13 +99,14 @@ QB_INLINE __m512i pack_step(__m512i x, const int bits)
     return _mm512_permutexvar_epi8(_mm512_loadu_si512(tables[bits].squeeze), x);
 }
 
-QB_INLINE uint8_t or_bytes(__m512i x)
+// The bitwise or of the vector's integers of `width` bits.
+QB_INLINE uint64_t or_lanes(__m512i x, const int width)
 {
-    __m256i y = _mm256_or_si256(_mm512_castsi512_si256(x), _mm512_extracti64x4_epi64(x, 1));
-    const __m128i half = _mm_or_si128(_mm256_castsi256_si128(y), _mm256_extracti128_si256(y, 1));
-    uint64_t word = (uint64_t)_mm_cvtsi128_si64(_mm_or_si128(half, _mm_unpackhi_epi64(half, half)));
-    for (int shift = 32; shift >= 8; shift /= 2) word |= word >> shift;
-    return (uint8_t)word;
+    const __m256i half = _mm256_or_si256(_mm512_castsi512_si256(x), _mm512_extracti64x4_epi64(x, 1));
+    const __m128i y = _mm_or_si128(_mm256_castsi256_si128(half), _mm256_extracti128_si256(half, 1));
+    uint64_t word = (uint64_t)_mm_cvtsi128_si64(_mm_or_si128(y, _mm_unpackhi_epi64(y, y)));
+    for (int shift = 32; shift >= width; shift /= 2) word |= word >> shift;
+    return word & ~(uint64_t)0 >> (64 - width);
 }
 
 QB_INLINE uint8_t pack(const uint8_t *codes, size_t n, uint8_t bias, uint8_t *out, const int bits)
@@ -125,7 +126,32 @@ QB_INLINE uint8_t pack(const uint8_t *codes, size_t n, uint8_t bias, uint8_t *ou
         _mm512_mask_storeu_epi8(out, first(bytes_of(count, bits)), pack_step(x, bits));
         if (left <= STEP) break;
     }
-    return or_bytes(seen);
+    return (uint8_t)or_lanes(seen, 8);
+}
+
+// ---- narrow -----------------------------------------------------------------------------------------
+
+// Narrows whole vectors; returns how many codes that were.
+QB_INLINE size_t narrow(const void *codes, size_t n, uint8_t bias, uint8_t *out, uint64_t *seen, const int width)
+{
+    const size_t lanes = 512 / (size_t)width;
+    const uint8_t *from = (const uint8_t *)codes;
+    __m512i all = _mm512_setzero_si512();
+    for (size_t i = 0; i < n / lanes; i++, from += 64, out += lanes) {
+        const __m512i x = _mm512_loadu_si512(from);
+        if (width == 16) {
+            all = _mm512_or_si512(all, _mm512_add_epi16(x, _mm512_set1_epi16(bias)));
+            _mm256_storeu_si256((__m256i *)out, _mm512_cvtepi16_epi8(x));
+        } else if (width == 32) {
+            all = _mm512_or_si512(all, _mm512_add_epi32(x, _mm512_set1_epi32(bias)));
+            _mm_storeu_si128((__m128i *)out, _mm512_cvtepi32_epi8(x));
+        } else {
+            all = _mm512_or_si512(all, _mm512_add_epi64(x, _mm512_set1_epi64(bias)));
+            _mm_storel_epi64((__m128i *)out, _mm512_cvtepi64_epi8(x));
+        }
+    }
+    *seen = or_lanes(all, width);
+    return n / lanes * lanes;
 }
 
 // ---- the kernels ------------------------------------------------------------------------------------
@@ -142,6 +168,19 @@ QB_INLINE uint8_t pack(const uint8_t *codes, size_t n, uint8_t bias, uint8_t *ou
     }
 QB_WIDTHS(X)
 #undef X
+
+#define NARROW(width)                                                                             \
+    uint64_t qb_narrow_##width##_avx512(const void *codes, size_t n, uint8_t bias, uint8_t *out)  \
+    {                                                                                             \
+        uint64_t seen;                                                                            \
+        const size_t done = narrow(codes, n, bias, out, &seen, width);                            \
+        const uint##width##_t *const rest = (const uint##width##_t *)codes + done;                \
+        return done == n ? seen : seen | qb_narrow_##width##_scalar(rest, n - done, bias, out + done); \
+    }
+NARROW(16)
+NARROW(32)
+NARROW(64)
+#undef NARROW
 
 void qb_stream_avx512(const void *src, size_t bytes, void *dst)
 {

@@ -90,6 +90,22 @@ QB_INLINE void unpack(const uint8_t *in, size_t n, uint8_t flip, uint8_t sub, ui
 QB_WIDTHS(X)
 #undef X
 
+#define NARROW(width)                                                                             \
+    uint64_t qb_narrow_##width##_scalar(const void *codes, size_t n, uint8_t bias, uint8_t *out)  \
+    {                                                                                             \
+        const uint##width##_t *const x = (const uint##width##_t *)codes;                          \
+        uint##width##_t seen = 0;                                                                 \
+        for (size_t i = 0; i < n; i++) {                                                          \
+            seen |= (uint##width##_t)(x[i] + bias);                                               \
+            out[i] = (uint8_t)x[i];                                                               \
+        }                                                                                         \
+        return seen;                                                                              \
+    }
+NARROW(16)
+NARROW(32)
+NARROW(64)
+#undef NARROW
+
 void qb_stream_scalar(const void *src, size_t bytes, void *dst) { memcpy(dst, src, bytes); }
 
 void qb_fence_scalar(void) {}

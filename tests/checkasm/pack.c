@@ -141,6 +141,52 @@ static void check_windows(const struct qb_kernels *ref, const struct qb_kernels 
     }
 }
 
+// ---- narrow -----------------------------------------------------------------------------------------
+
+static uint64_t naive_narrow(const uint8_t *codes, size_t n, uint8_t bias, uint8_t *out, int width)
+{
+    uint64_t seen = 0;
+    for (size_t i = 0; i < n; i++) {
+        uint64_t code = width == 64   ? ((const uint64_t *)codes)[i]
+                        : width == 32 ? ((const uint32_t *)codes)[i]
+                                      : ((const uint16_t *)codes)[i];
+        out[i] = (uint8_t)(code % 256);
+        code += bias;
+        seen |= code & ~(uint64_t)0 >> (64 - width);
+    }
+    return seen;
+}
+
+static qb_narrow_fn *narrow_of(const struct qb_kernels *k, int width)
+{
+    return width == 64 ? k->narrow_64 : width == 32 ? k->narrow_32 : k->narrow_16;
+}
+
+static void narrow_case(const struct qb_kernels *test, int width, size_t n, int from, int to)
+{
+    const size_t size = (size_t)width / 8;
+    const uint8_t bias = (uint8_t)ck_random();
+    ck_case("n=%zu in=%d out=%d bias=%d", n, from, to, bias);
+    uint8_t *const x = ck_place(&in, n * size, from);
+    uint8_t *const a = ck_place(&want, n, CK_END), *const b = ck_place(&got, n, to);
+    ck_fill(x, n * size);
+    if (n % 2 == 0) // mostly small ones, of either sign, so that the or is not all ones
+        for (size_t i = 0; i < n * size; i++) x[i] = i % size ? (x[0] & 1 ? 0 : 0xFF) : x[i];
+    ck_same_u64("seen", naive_narrow(x, n, bias, a, width), narrow_of(test, width)(x, n, bias, b));
+    ck_same("bytes", a, b, n);
+    ck_canaries(&got);
+}
+
+static void check_narrow(const struct qb_kernels *test, int width)
+{
+    const int size = width / 8;
+    for (size_t n = 0; n <= SHORT; n++) {
+        for (int at = 0; at < VECTOR; at += size) narrow_case(test, width, n, at, (int)ck_below(VECTOR));
+        narrow_case(test, width, n, CK_END, CK_END);
+    }
+    for (int i = 0; i < LONG_CASES; i++) narrow_case(test, width, ck_below(LONG), CK_END, i % VECTOR);
+}
+
 static void check_stream(const struct qb_kernels *test)
 {
     for (size_t n = 0; n <= 2 * SHORT; n += n < SHORT ? 1 : 7) {
@@ -171,6 +217,8 @@ static void check(const struct qb_kernels *ref, const struct qb_kernels *test)
         if (ck_kernel("unpack_u%d", bits)) check_unpack(ref, test, bits);
         if (ck_kernel("unpack_u%d_windows", bits)) check_windows(ref, test, bits);
     }
+    for (int width = 16; width <= 64; width *= 2)
+        if (ck_kernel("narrow_%d", width)) check_narrow(test, width);
     if (ck_kernel("stream")) check_stream(test);
 }
 
