@@ -32,6 +32,10 @@ class Options:
     exclude: tuple[str, ...] = ()
     nonfinite: str = "raise"
 
+    def check(self) -> None:
+        """Refuse values that the library does not know, before anything is read or written."""
+        pyqbits.quantize(np.zeros(1), self.format, search=self.search, nonfinite=self.nonfinite)
+
     def selects(self, entry: Entry) -> bool:
         """Whether a tensor is to be quantized."""
         if entry.dtype not in models.FLOATS or len(entry.shape) < 2 or not entry.nbytes:
@@ -56,6 +60,7 @@ class Result:
 
 def quantize_model(model: Path, output: Path, options: Options, *, force: bool, json: bool) -> None:
     """Quantize a model into `output` and print what it cost."""
+    options.check()
     found = models.find(model)
     outputs = output_files(found, output, force)
     shards = [models.MappedFile(path) for path in found.files]
