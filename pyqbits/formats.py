@@ -77,9 +77,9 @@ class Format:
                 raise ValueError(f"group must be a positive integer, 'row' or 'tensor', not {self.group}")
         if self.zero not in _ZEROS:
             raise ValueError(f"zero must be None, 'min' or 'point', not {self.zero!r}")
-        if not isinstance(self.scale, str) or self.scale not in _SCALES:
-            _arrays.check_choice(np.dtype(self.scale).name, _SCALES, "scale")
+        if not isinstance(self.scale, str):
             set_field(self, "scale", np.dtype(self.scale).name)
+        _arrays.check_choice(self.scale, _SCALES, "scale")
 
     def __str__(self) -> str:
         return self.name

@@ -169,10 +169,10 @@ def test_objects_that_are_no_arrays(rng):
 
     codes = rng.integers(0, 8, 24, dtype=np.uint8)
     stream = packed(codes, 3)
-    for given_codes in (codes.tolist(), codes.tobytes(), bytearray(codes), memoryview(codes), OnlyDlpack(codes)):
-        assert np.array_equal(qb.pack(given_codes, 3), stream)
-    for given_bytes in (stream.tobytes(), bytearray(stream), memoryview(stream), OnlyDlpack(stream)):
-        assert np.array_equal(qb.unpack(given_bytes, 3), codes)
+    for make in (np.ndarray.tolist, np.ndarray.tobytes, bytearray, memoryview, OnlyDlpack):
+        assert np.array_equal(qb.pack(make(codes), 3), stream)
+    for make in (np.ndarray.tobytes, bytearray, memoryview, OnlyDlpack):
+        assert np.array_equal(qb.unpack(make(stream), 3), codes)
     assert qb.pack([], 3).shape == (0,) and qb.pack([[], []], 3).shape == (2, 0)
     assert qb.pack(5, 3).tolist() == [5] and qb.unpack(np.uint8(5), 3).tolist() == [5, 0]
 
