@@ -21,8 +21,9 @@ enum { SUITE_COUNT = sizeof suites / sizeof *suites };
 
 static struct {
     const char *test, *function, *isa_filter; // NULL: all
+    int quick;
     uint64_t seed, random;
-    const char *isa;
+    const char *suite, *isa;
     char kernel[64], text[160];
     long checks, failures, kernel_failures, kernels;
     volatile uint64_t sink;
@@ -60,6 +61,8 @@ uint64_t ck_random(void) // splitmix64
     z = (z ^ z >> 27) * 0x94D049BB133111EBu;
     return z ^ z >> 31;
 }
+
+int ck_skip(void) { return ck.quick && ck_below(16) != 0; }
 
 size_t ck_below(size_t n) { return (size_t)(ck_random() % n); }
 
@@ -125,8 +128,8 @@ static int failed(const char *what)
 {
     ck.failures++;
     if (++ck.kernel_failures > 4) return 0;
-    printf("FAILED %s %s: %s (%s) --test %s --isa %s --function %s --seed %llu\n", ck.isa, ck.kernel, what,
-           ck.text, ck.test ? ck.test : "all", ck.isa, ck.kernel, (unsigned long long)ck.seed);
+    printf("FAILED %s %s: %s (%s) --test %s --isa %s --function %s --seed %llu%s\n", ck.isa, ck.kernel, what,
+           ck.text, ck.suite, ck.isa, ck.kernel, (unsigned long long)ck.seed, ck.quick ? " --quick" : "");
     return 1;
 }
 
@@ -187,9 +190,9 @@ int ck_canaries(const struct buffer *b)
 
 static void on_signal(int number)
 {
-    printf("CRASHED %s %s: signal %d%s (%s) --test %s --isa %s --function %s --seed %llu\n", ck.isa, ck.kernel,
-           number, number == SIGILL ? ", an instruction this machine lacks" : "", ck.text,
-           ck.test ? ck.test : "all", ck.isa, ck.kernel, (unsigned long long)ck.seed);
+    printf("CRASHED %s %s: signal %d%s (%s) --test %s --isa %s --function %s --seed %llu%s\n", ck.isa, ck.kernel,
+           number, number == SIGILL ? ", an instruction this machine lacks" : "", ck.text, ck.suite, ck.isa,
+           ck.kernel, (unsigned long long)ck.seed, ck.quick ? " --quick" : "");
     fflush(stdout);
     _exit(3);
 }
@@ -269,9 +272,10 @@ void ck_bench(size_t bytes, const struct ck_run *runs, int count)
 // ---- command line ----------------------------------------------------------------------------------
 
 static const char usage[] =
-    "usage: checkasm [--test SUITE] [--function TEXT] [--isa TIER] [--seed N] [--bench] [--list]\n"
+    "usage: checkasm [--test SUITE] [--function TEXT] [--isa TIER] [--seed N] [--quick] [--bench] [--list]\n"
     "Holds every kernel of every tier this machine runs against the scalar one, bit for bit.\n"
     "--function TEXT  only kernels whose name contains TEXT\n"
+    "--quick          one case in 16\n"
     "--bench          time instead of check: median ns, GB/s, ratios to references in the same rounds\n"
     "--list           suites and the tiers they would run for\n";
 
@@ -288,6 +292,7 @@ static void run(const struct suite *s, int isa, int bench)
 {
     const long checks = ck.checks, failures = ck.failures, kernels = ck.kernels;
     const double start = now();
+    ck.suite = s->name;
     ck.isa = qb_isa_name(isa);
     if (s->family == SUITE_API) qb_use_isa(isa);
     const struct qb_kernels *const ref = qb_kernels_of(QB_ISA_scalar);
@@ -327,6 +332,7 @@ int main(int argc, char **argv)
         else if (strcmp(argv[i], "--function") == 0) ck.function = value_of(argc, argv, &i);
         else if (strcmp(argv[i], "--isa") == 0) ck.isa_filter = value_of(argc, argv, &i);
         else if (strcmp(argv[i], "--seed") == 0) ck.seed = strtoull(value_of(argc, argv, &i), NULL, 0);
+        else if (strcmp(argv[i], "--quick") == 0) ck.quick = 1;
         else if (strcmp(argv[i], "--bench") == 0) bench = 1;
         else if (strcmp(argv[i], "--list") == 0) list = 1;
         else return fputs(usage, stderr), 2;
