@@ -15,10 +15,11 @@ class Chosen(NamedTuple):
     shape: tuple[int, ...]
     axis: int  # of the rows, in the new shape
     key: tuple[Any, ...]  # for arrays with the rows moved to the last axis: the other axes
+    copies: bool  # by an array of indices
 
     def apply(self, moved: np.ndarray) -> np.ndarray:
-        """The selected part of such an array: a view for integers and slices, else a copy."""
-        return moved[self.key]
+        """The selected part of such an array: a view, or a contiguous copy."""
+        return np.ascontiguousarray(moved[self.key]) if self.copies else moved[self.key]
 
 
 def resolve(key: Any, shape: tuple[int, ...], axis: int) -> Chosen:
@@ -55,7 +56,7 @@ def resolve(key: Any, shape: tuple[int, ...], axis: int) -> Chosen:
         else:
             moved.append(_row_index(entry, size, place))
         place += 1
-    return Chosen(tuple(new_shape), new_axis, tuple(moved))
+    return Chosen(tuple(new_shape), new_axis, tuple(moved), bool(arrays))
 
 
 def _whole(entry: Any) -> bool:

@@ -57,7 +57,7 @@ def test_every_format_is_its_name(format):
     [
         "", "int4", "int4_32", "int9_g32", "int0_g32", "int4_g0", "int4_g032", "int4_g-1", "int4_g32_z",
         "INT4_G32", "int4_g32_f16", "int4_g32_bf16_f32", "uint4_g32_bf16_z", "int4_g32 ", "int4_g32\n",
-        "int4_col", "int4_g", "int4_g9223372036854775808", "int4_g99999999999999999999999", "int٤_g32", "q4_0",
+        "int4_col", "int4_g", "int4_g9223372036854775808", "int4_g99999999999999999999999", "int٤_g32",
     ],
 )  # fmt: skip
 def test_names_of_nothing(name):
