@@ -4,6 +4,7 @@ import os
 
 import numpy as np
 import pytest
+from cli_cases import model, tensors  # noqa: F401 (fixtures)
 from hypothesis import HealthCheck, settings
 
 import pyqbits
