@@ -11,7 +11,8 @@
 #include <stdint.h>
 
 #if defined(FLT_EVAL_METHOD) && FLT_EVAL_METHOD != 0
-#error "floats must be evaluated as floats (32-bit x86: -msse2 -mfpmath=sse, s390x: -fexcess-precision=fast)"
+// 32-bit x86: -msse2 -mfpmath=sse; s390x: -fexcess-precision=fast.
+#error "floats must be evaluated in their own precision, see the flags above this line"
 #endif
 
 #if QB_X86
