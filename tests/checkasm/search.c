@@ -70,7 +70,7 @@ static double naive_error(const float *x, const float *y, size_t n, struct qb_er
 
 // ---- cases ------------------------------------------------------------------------------------------
 
-// Lanes for b-bit codes about as wide as the floats of a kind; without offsets if not shifted.
+// Lanes for b-bit codes about as wide as the floats of a kind. Offsets: 0 none, 1 all, 2 in one lane.
 static struct qb_lanes *place_lanes(enum floats kind, int bits, int shifted)
 {
     struct qb_lanes *const p = (struct qb_lanes *)ck_place(&lanes, sizeof *p, CK_END);
@@ -79,8 +79,9 @@ static struct qb_lanes *place_lanes(enum floats kind, int bits, int shifted)
     fill_floats(p->d, QB_LANES, kind);
     fill_floats(p->m, QB_LANES, kind);
     const float h = (float)(1 << (bits - 1));
+    const size_t one = ck_below(QB_LANES);
     for (size_t k = 0; k < QB_LANES; k++) {
-        if (!shifted) p->off[k] = k & 1 ? 0.0f : -0.0f;
+        if (!shifted || (shifted == 2 && k != one)) p->off[k] = k & 1 ? 0.0f : -0.0f;
         if (kind == FLOATS_NORMAL) p->inv[k] *= 2 * h;
         p->lo[k] = shifted ? 0 : -h;
         p->hi[k] = shifted ? 2 * h - 1 : h - 1;
@@ -91,7 +92,7 @@ static struct qb_lanes *place_lanes(enum floats kind, int bits, int shifted)
 static void search_case(const struct qb_kernels *ref, const struct qb_kernels *test, size_t n,
                         enum floats kind, int trial)
 {
-    const int bits = 1 + (int)ck_below(8), shifted = (int)ck_below(2), weighted = (int)ck_below(3);
+    const int bits = 1 + (int)ck_below(8), shifted = (int)ck_below(3), weighted = (int)ck_below(3);
     const int at = ck_below(2) ? CK_END : (int)ck_below(64);
     ck_case("n=%zu at=%d floats=%d bits=%d shifted=%d weighted=%d", n, at, kind, bits, shifted,
             weighted);
