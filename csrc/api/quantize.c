@@ -119,7 +119,9 @@ static int params_of_groups(struct qb_job *j, size_t row, size_t col, const floa
         means_of_groups(j, x, n, group);
     } else {
         qb_affine_from_ranges(f, w->lo, w->hi, groups, &j->params);
-        for (size_t g = 0; f->zero == QB_ZERO_NONE && g < groups; g++)
+        int ties = 0;
+        for (size_t g = 0; g < groups; g++) ties |= w->hi[g] == -w->lo[g];
+        for (size_t g = 0; f->zero == QB_ZERO_NONE && ties && g < groups; g++)
             if (w->hi[g] == -w->lo[g])
                 qb_job_first_extreme(x + g * group, qb_min(group, n - g * group), w->hi[g], w->d + g);
     }
@@ -141,6 +143,9 @@ static int quantize_groups(struct qb_job *j, size_t row, size_t first, size_t gr
         if (status) return status;
         j->k->range(x, n, group, w->lo, w->hi);
     }
+    // The next tile comes from memory while this one is computed.
+    if (x != w->tile)
+        for (size_t i = 0; i < n; i += 64 / sizeof *x) QB_PREFETCH(x + n + i);
     status = params_of_groups(j, row, col, x, n, group);
     if (status) return status;
     if (j->search != QB_SEARCH_RTN) qb_job_search(j, row, col, x, n, group);
@@ -152,9 +157,10 @@ static int quantize_groups(struct qb_job *j, size_t row, size_t first, size_t gr
 static int quantize_rows(struct qb_job *j)
 {
     const size_t group = qb_matrix_group(&j->out), groups = qb_matrix_groups(&j->out);
-    // Sixteen groups for the searches, and about 8 KiB of floats: a tile that long streams well.
-    size_t at_once = 2048 / group / QB_LANES * QB_LANES;
-    if (at_once < QB_LANES) at_once = QB_LANES;
+    // About 4 KiB of floats, which memory delivers while the tile before is computed; whole bytes of
+    // codes and zero points, and sixteen groups for the searches.
+    const size_t least = j->search == QB_SEARCH_RTN ? 8 : QB_LANES, fit = 1024 / group / least * least;
+    const size_t at_once = fit ? fit : least;
     for (size_t r = 0; r < j->x.rows; r++) {
         for (size_t g = 0; g < groups; g += at_once) {
             const int status = quantize_groups(j, r, g, qb_min(at_once, groups - g), group);

@@ -30,10 +30,20 @@
 #define QB_TARGET_AVX512                                                                      \
     "avx2,fma,f16c,bmi,bmi2,lzcnt,popcnt,avx512f,avx512bw,avx512dq,avx512vl,avx512vnni,avx512vbmi"
 
+// QB_UNROLL goes before a loop of constant length over an array of registers: unrolled this early, gcc
+// neither makes a memset of it nor keeps the array in memory. QB_PIN(accumulator) after each of its
+// steps keeps gcc from gathering the steps of all accumulators, which takes more registers than exist.
 #if defined(_MSC_VER) && !defined(__clang__)
 #define QB_INLINE static __forceinline
+#define QB_UNROLL
+#define QB_PIN(vector)
+#define QB_PREFETCH(address) ((void)(address))
 #else
 #define QB_INLINE static inline __attribute__((always_inline))
+#define QB_UNROLL QB_PRAGMA(GCC unroll 16)
+#define QB_PIN(vector) __asm__ volatile("" : "+x"(vector))
+// Into the second-level cache; any address will do.
+#define QB_PREFETCH(address) __builtin_prefetch((address), 0, 2)
 #endif
 
 #endif
