@@ -2,7 +2,8 @@
 // qb_matmul: rows of a quantized matrix times columns of activations, through one kernel that takes
 // 16 rows side by side. Everything is cut so that the workspace has a fixed bound: columns into
 // chunks, k into stretches whose split activations stay in the second-level cache (`out` carries the
-// sums from one to the next), a stretch into runs whose 16 rows of codes stay in the first-level one.
+// sums from one to the next), a stretch into runs of 16 rows, long enough to read each row in one go,
+// and a run into pieces whose lines stay in the first-level cache.
 #include "../base/checked.h"
 #include "../base/dispatch.h"
 #include "../base/float16.h"
@@ -18,18 +19,20 @@
 enum {
     COLUMNS = 64,               // columns multiplied at once, at most
     DIGIT_BYTES = 256 * 1024,   // of split activations
-    UNITS = 256,                // units of 4 codes in a run, at most
-    ROOM = UNITS * 4 + 64,      // codes of a row in a run, which may start up to 7 early; spreads cache sets
+    RUN_UNITS = 1024,           // units of 4 codes in a run, at most
+    RUN_SEGMENTS = 256,         // segments in a run, at most
+    PIECE_UNITS = 128,          // units in a piece, at most
+    SPREAD = 64,                // bytes between rows, so that 16 rows do not share cache sets
 };
 
-// 16 rows of one run: as they are stored, and with their elements side by side.
+// 16 rows of one run: row by row, and with their parameters side by side.
 struct run {
-    uint8_t lines[UNITS * QB_LANES * 4];
-    float d[UNITS * QB_LANES], m[UNITS * QB_LANES];
-    int32_t z[UNITS * QB_LANES];
-    uint8_t row_codes[QB_LANES][ROOM];
-    float row_d[QB_LANES][UNITS + 16], row_m[QB_LANES][UNITS + 16]; // 16: spreads cache sets
-    int32_t row_z[QB_LANES][UNITS + 16];
+    uint8_t lines[PIECE_UNITS * QB_LANES * 4]; // the codes of one piece side by side
+    float d[RUN_SEGMENTS * QB_LANES], m[RUN_SEGMENTS * QB_LANES];
+    int32_t z[RUN_SEGMENTS * QB_LANES];
+    uint8_t row_codes[QB_LANES][RUN_UNITS * 4 + SPREAD]; // may start up to 7 codes early
+    float row_d[QB_LANES][RUN_SEGMENTS + SPREAD / 4], row_m[QB_LANES][RUN_SEGMENTS + SPREAD / 4];
+    int32_t row_z[QB_LANES][RUN_SEGMENTS + SPREAD / 4];
 };
 
 struct work {
@@ -133,7 +136,7 @@ static size_t split_stretch(struct work *w, size_t k)
 static void load_row_params(struct work *w, size_t row, size_t lane, size_t s, size_t end)
 {
     struct run *const run = &w->run;
-    float z[UNITS];
+    float z[RUN_SEGMENTS];
     float *const zeros = w->q->format.zero == QB_ZERO_POINT ? z : NULL;
     // In a group of several segments, each asks for itself.
     const size_t step = w->cut.group > QB_BLOCK_MAX ? 1 : end - s;
@@ -146,26 +149,18 @@ static void load_row_params(struct work *w, size_t row, size_t lane, size_t s, s
     for (size_t i = 0; i < end - s; i++) run->row_z[lane][i] = (int32_t)z[i];
 }
 
-// Loads segments [s, end) of rows [row, row + rows), and lays the rows side by side. Lanes without a
-// row keep what they had: nobody looks at their sums.
+// Loads segments [s, end) of rows [row, row + rows), and lays their parameters side by side. Lanes
+// without a row keep what they had: nobody looks at their sums.
 static void load_run(struct work *w, size_t row, size_t rows, size_t s, size_t end)
 {
     struct run *const run = &w->run;
-    qb_interleave_fn *const interleave = w->kernels->interleave;
     const size_t k = w->first + w->start[s], n = w->start[end] - w->start[s], early = k % 8;
     for (size_t lane = 0; lane < rows; lane++) {
         qb_stored_codes(w->kernels, w->q, row + lane, k - early, n + early, run->row_codes[lane]);
         load_row_params(w, row + lane, lane, s, end);
     }
-    if (w->cut.group % 4 == 0) {
-        interleave(run->row_codes[0] + early, ROOM, n, run->lines);
-    } else { // every segment starts a unit
-        uint8_t *to = run->lines;
-        for (size_t i = s; i < end; to += w->units[i++] * QB_LANES * 4)
-            interleave(run->row_codes[0] + early + (w->start[i] - w->start[s]), ROOM,
-                       w->start[i + 1] - w->start[i], to);
-    }
     // A parameter is a unit of four bytes too.
+    qb_interleave_fn *const interleave = w->kernels->interleave;
     const size_t stride = sizeof run->row_d[0], bytes = (end - s) * 4;
     interleave((const uint8_t *)run->row_d, stride, bytes, (uint8_t *)run->d);
     if (w->q->format.zero == QB_ZERO_MIN)
@@ -174,28 +169,47 @@ static void load_run(struct work *w, size_t row, size_t rows, size_t s, size_t e
         interleave((const uint8_t *)run->row_z, stride, bytes, (uint8_t *)run->z);
 }
 
-// Adds a whole stretch to the sums of 16 rows, run by run.
+// Lays the codes of segments [s, end) of the run that starts with segment `first` side by side.
+static void load_lines(struct work *w, size_t first, size_t s, size_t end)
+{
+    struct run *const run = &w->run;
+    const size_t stride = sizeof run->row_codes[0], early = (w->first + w->start[first]) % 8;
+    const uint8_t *const codes = run->row_codes[0] + early + (w->start[s] - w->start[first]);
+    if (w->cut.group % 4 == 0) {
+        w->kernels->interleave(codes, stride, w->start[end] - w->start[s], run->lines);
+        return;
+    }
+    uint8_t *to = run->lines; // every segment starts a unit
+    for (size_t i = s; i < end; to += w->units[i++] * QB_LANES * 4)
+        w->kernels->interleave(codes + (w->start[i] - w->start[s]), stride, w->start[i + 1] - w->start[i], to);
+}
+
+// The end of the longest run of segments from s on, within `end` and `most` units.
+static size_t run_end(const struct work *w, size_t s, size_t end, size_t most)
+{
+    for (size_t units = 0; s < end && (units += w->units[s]) <= most;) s++;
+    return s;
+}
+
+// Adds a whole stretch to the sums of 16 rows.
 static void multiply_rows(struct work *w, size_t row, size_t rows)
 {
     const size_t words = w->cols * (size_t)w->planes;
-    struct qb_activations x = {.cols = w->cols, .planes = w->planes};
-    struct qb_panel panel = {.bits = qb_stored_bits(&w->q->format),
-                             .lines = w->run.lines,
-                             .d = w->run.d,
-                             .m = w->q->format.zero == QB_ZERO_MIN ? w->run.m : NULL,
-                             .z = w->run.z};
-    for (size_t s = 0, end = 0, unit = 0; s < w->segments; s = end) {
-        size_t units = 0;
-        while (end < w->segments && units + w->units[end] <= UNITS) units += w->units[end++];
-        load_run(w, row, rows, s, end);
-        panel.segments = end - s;
-        panel.units = w->units + s;
-        x.digits = w->digits + unit * words * 4;
-        x.sums = w->sums + s * words;
-        x.dx = w->dx + s * w->cols;
-        x.dxsum = w->dxsum + s * w->cols;
-        w->kernels->panel(&panel, &x, w->acc);
-        unit += units;
+    const int has_min = w->q->format.zero == QB_ZERO_MIN;
+    const int8_t *digits = w->digits;
+    for (size_t first = 0, last, s = 0; first < w->segments; first = last) {
+        last = run_end(w, first, qb_min(first + RUN_SEGMENTS, w->segments), RUN_UNITS);
+        load_run(w, row, rows, first, last);
+        while (s < last) {
+            const size_t end = run_end(w, s, last, PIECE_UNITS), lane = (s - first) * QB_LANES;
+            load_lines(w, first, s, end);
+            const struct qb_panel panel = {qb_stored_bits(&w->q->format), end - s, w->units + s, w->run.lines,
+                                           w->run.d + lane, has_min ? w->run.m + lane : NULL, w->run.z + lane};
+            const struct qb_activations x = {w->cols, w->planes, digits, w->sums + s * words,
+                                             w->dx + s * w->cols, w->dxsum + s * w->cols};
+            w->kernels->panel(&panel, &x, w->acc);
+            for (; s < end; s++) digits += w->units[s] * words * 4;
+        }
     }
 }
 
@@ -271,7 +285,7 @@ static struct work *new_work(const qb_matrix *q, const qb_floats *x, int planes,
     if (q->rows < QB_LANES) memset(&w->run, 0, sizeof w->run);
     if (q->format.zero != QB_ZERO_POINT) {
         const int32_t z = q->format.zero == QB_ZERO_MIN ? 0 : 1 << (q->format.bits - 1);
-        for (size_t i = 0; i < UNITS * QB_LANES; i++) w->run.z[i] = z;
+        for (size_t i = 0; i < RUN_SEGMENTS * QB_LANES; i++) w->run.z[i] = z;
     }
     return w;
 }

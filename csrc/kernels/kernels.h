@@ -127,14 +127,15 @@ typedef void qb_interleave_fn(const uint8_t *rows, size_t stride, size_t n, uint
 //   1 plane:  t = (float)A_0            2 planes: t = (float)(256*A_1 + A_0)
 //   3 planes: t = fma(256, (float)(256*A_2 + A_1), (float)A_0)
 //   acc = fma(d * dx, t, acc)           and then, where m is not NULL: acc = fma(m, dxsum, acc)
+// A NaN may have any payload.
 struct qb_panel {
     int bits; // codes are below 2^bits
     size_t segments;
-    const uint32_t *units;
+    const uint32_t *units; // each in [1, QB_BLOCK_MAX / 4]
     const uint8_t *lines; // [sum of units][QB_LANES][4]
     const float *d;       // [segments][QB_LANES]
     const float *m;       // [segments][QB_LANES] or NULL
-    const int32_t *z;     // [segments][QB_LANES]
+    const int32_t *z;     // [segments][QB_LANES], each in [0, 255]
 };
 struct qb_activations {
     size_t cols;

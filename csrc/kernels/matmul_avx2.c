@@ -14,7 +14,8 @@
 #if QB_X86
 QB_TARGET_BEGIN(QB_TARGET_AVX2)
 
-enum { LINE = 4 * QB_LANES, MAX_UNITS = QB_BLOCK_MAX / 4 };
+// A line: a unit of 16 rows. Kernels take as many segments at once as have their digits in NEAR bytes.
+enum { LINE = 4 * QB_LANES, MAX_UNITS = QB_BLOCK_MAX / 4, NEAR = 8192 };
 
 QB_INLINE __m256i load(const void *p) { return _mm256_loadu_si256((const __m256i *)p); }
 QB_INLINE void store(void *p, __m256i x) { _mm256_storeu_si256((__m256i *)p, x); }
@@ -52,27 +53,28 @@ QB_INLINE uint32_t largest_bits(const float *x, size_t n)
 
 // The digits of 8 values, 8 bytes each of digit 0, 1 and 2. Adding 0x80 to every digit turns balanced
 // digits into ordinary bytes.
-QB_INLINE __m256i digits_of(__m256 x, __m256 inv, __m256 top)
+QB_INLINE __m256i digits_of(__m256 x, __m256 inv, __m256i top)
 {
     const __m256i turn = _mm256_set1_epi32(0x808080);
     const __m256i by_digit = _mm256_broadcastsi128_si256(
         _mm_setr_epi8(0, 4, 8, 12, 1, 5, 9, 13, 2, 6, 10, 14, 3, 7, 11, 15));
-    __m256 t = _mm256_round_ps(_mm256_mul_ps(x, inv), _MM_FROUND_TO_NEAREST_INT | _MM_FROUND_NO_EXC);
-    t = _mm256_max_ps(t, _mm256_sub_ps(_mm256_setzero_ps(), top));
-    t = _mm256_min_ps(t, top);
-    const __m256i q = _mm256_xor_si256(_mm256_add_epi32(_mm256_cvtps_epi32(t), turn), turn);
+    // Products are hardly above top, so that rounding and clamping as integers is the same.
+    __m256i q = _mm256_cvtps_epi32(_mm256_mul_ps(x, inv));
+    q = _mm256_min_epi32(_mm256_max_epi32(q, _mm256_sub_epi32(_mm256_setzero_si256(), top)), top);
+    q = _mm256_xor_si256(_mm256_add_epi32(q, turn), turn);
     return _mm256_permutevar8x32_epi32(_mm256_shuffle_epi8(q, by_digit), _mm256_setr_epi32(0, 4, 1, 5, 2, 6, 3, 7));
 }
 
 int qb_split_avx2(const float *x, size_t n, int planes, size_t stride, int8_t *out, float *dx)
 {
-    static const float tops[4] = {0, 0x7F, 0x7F7F, 0x7F7F7F};
+    static const int tops[4] = {0, 0x7F, 0x7F7F, 0x7F7F7F};
     const uint32_t most = largest_bits(x, n);
     if (most >= 0x7F800000u) return 1;
     const float amax = qb_bits_float(most);
     const int nothing = amax < 0x1p-100f;
-    *dx = nothing ? 0.0f : amax / tops[planes];
-    const __m256 inv = _mm256_set1_ps(nothing ? 0.0f : 1.0f / *dx), top = _mm256_set1_ps(tops[planes]);
+    *dx = nothing ? 0.0f : amax / (float)tops[planes];
+    const __m256 inv = _mm256_set1_ps(nothing ? 0.0f : 1.0f / *dx);
+    const __m256i top = _mm256_set1_epi32(tops[planes]);
     size_t i = 0;
     for (; i + 8 <= n; i += 8) {
         const __m256i digits = digits_of(_mm256_loadu_ps(x + i), inv, top);
@@ -121,64 +123,30 @@ void qb_interleave_avx2(const uint8_t *rows, size_t stride, size_t n, uint8_t *l
 
 // ---- panel ----------------------------------------------------------------------------------------
 
-// One segment of 16 rows.
-struct part {
-    const uint8_t *lines; // codes, or their lower nibbles
-    const uint8_t *high;  // upper nibbles, or NULL
-    size_t units;
-    size_t flush; // units whose pairs of products fit 16 bits
-    const float *d, *m;
-    const int32_t *z;
-};
-
-// t of one half (8 rows) from the sums of its planes, `total` being two registers apart.
-QB_INLINE __m256 join_planes(const int planes, const __m256i *total, __m256i z, const int32_t *sums)
-{
-    __m256i a[3];
-    // 16 bits hold both z and a sum of 256 digits.
-    for (int p = 0; p < planes; p++)
-        a[p] = _mm256_sub_epi32(total[2 * p], _mm256_madd_epi16(z, _mm256_set1_epi32(sums[p])));
-    if (planes == 1) return _mm256_cvtepi32_ps(a[0]);
-    const __m256 low = _mm256_cvtepi32_ps(a[0]);
-    const __m256i upper = _mm256_add_epi32(_mm256_slli_epi32(a[planes - 1], 8), a[planes - 2]);
-    if (planes == 2) return _mm256_cvtepi32_ps(upper);
-    return _mm256_fmadd_ps(_mm256_set1_ps(256.0f), _mm256_cvtepi32_ps(upper), low);
-}
-
-QB_INLINE void add_segment(const int planes, const struct part *w, const __m256i *total, const int32_t *sums,
-                           float dx, float dxsum, float *acc)
-{
-    for (int half = 0; half < 2; half++, acc += 8) {
-        const __m256 t = join_planes(planes, total + half, load(w->z + 8 * half), sums);
-        const __m256 s = _mm256_mul_ps(_mm256_loadu_ps(w->d + 8 * half), _mm256_set1_ps(dx));
-        __m256 sum = _mm256_fmadd_ps(s, t, _mm256_loadu_ps(acc));
-        if (w->m) sum = _mm256_fmadd_ps(_mm256_loadu_ps(w->m + 8 * half), _mm256_set1_ps(dxsum), sum);
-        _mm256_storeu_ps(acc, sum);
-    }
-}
-
-// Exact sums of `words` words of digits a unit times 16 rows of codes: total[2*j], total[2*j+1] are
-// those of word j and rows 0..7, 8..15.
+// Adds exact sums over `units` units of 16 rows of codes times `words` words of digits a unit to total:
+// total[2*j], total[2*j + 1] are those of word j and rows 0..7, 8..15. `flush` units of pairs of products
+// fit 16 bits.
 #define SUM_WORDS(words)                                                                          \
     QB_INLINE void sum_##words(const uint8_t *lines, const int8_t *digits, size_t step, size_t units, \
                                size_t flush, __m256i *total)                                      \
     {                                                                                             \
-        for (int j = 0; j < 2 * words; j++) total[j] = _mm256_setzero_si256();                    \
         while (units) {                                                                           \
             __m256i pairs[2 * words];                                                             \
-            for (int j = 0; j < 2 * words; j++) pairs[j] = _mm256_setzero_si256();                \
+            QB_UNROLL for (int j = 0; j < 2 * words; j++) pairs[j] = _mm256_setzero_si256();      \
             const size_t run = units < flush ? units : flush;                                     \
             units -= run;                                                                         \
-            for (const int8_t *const end = digits + run * step; digits < end; digits += step) {   \
+            for (const uint8_t *const end = lines + run * LINE; lines < end; lines += LINE) {     \
                 const __m256i lo = load(lines), hi = load(lines + 32);                            \
-                lines += LINE;                                                                    \
-                for (int j = 0; j < words; j++) {                                                 \
+                QB_UNROLL for (int j = 0; j < words; j++) {                                       \
                     const __m256i x = broadcast(digits + 4 * j);                                  \
                     pairs[2 * j] = _mm256_add_epi16(pairs[2 * j], _mm256_maddubs_epi16(lo, x));   \
                     pairs[2 * j + 1] = _mm256_add_epi16(pairs[2 * j + 1], _mm256_maddubs_epi16(hi, x)); \
+                    QB_PIN(pairs[2 * j]);                                                         \
+                    QB_PIN(pairs[2 * j + 1]);                                                     \
                 }                                                                                 \
+                digits += step;                                                                   \
             }                                                                                     \
-            for (int j = 0; j < 2 * words; j++)                                                   \
+            QB_UNROLL for (int j = 0; j < 2 * words; j++)                                         \
                 total[j] = _mm256_add_epi32(total[j], _mm256_madd_epi16(pairs[j], _mm256_set1_epi16(1))); \
         }                                                                                         \
     }
@@ -188,23 +156,64 @@ SUM_WORDS(3)
 SUM_WORDS(4)
 SUM_WORDS(6)
 
-// One segment times `cols` columns, `words` = cols * planes.
-#define TILE(planes, cols, words)                                                                 \
-    static void tile_##planes##x##cols(const struct part *w, const int8_t *digits, size_t step,   \
-                                       const int32_t *sums, const float *dx, const float *dxsum,  \
-                                       float *acc)                                                \
+// t of 8 rows from the sums of their planes, which are two registers apart.
+QB_INLINE __m256 join_planes(const int planes, const __m256i *total, __m256i z, const int32_t *sums)
+{
+    __m256i a[3];
+    // 16 bits hold both z and a sum of 256 digits.
+    for (int p = 0; p < planes; p++)
+        a[p] = _mm256_sub_epi32(total[2 * p], _mm256_madd_epi16(z, _mm256_set1_epi32(sums[p])));
+    if (planes == 1) return _mm256_cvtepi32_ps(a[0]);
+    const __m256i upper = _mm256_add_epi32(_mm256_slli_epi32(a[planes - 1], 8), a[planes - 2]);
+    if (planes == 2) return _mm256_cvtepi32_ps(upper);
+    return _mm256_fmadd_ps(_mm256_set1_ps(256.0f), _mm256_cvtepi32_ps(upper), _mm256_cvtepi32_ps(a[0]));
+}
+
+QB_INLINE __m256 add_segment(__m256 acc, __m256 t, const float *d, float dx, const float *m, float dxsum)
+{
+    acc = _mm256_fmadd_ps(_mm256_mul_ps(_mm256_loadu_ps(d), _mm256_set1_ps(dx)), t, acc);
+    return m ? _mm256_fmadd_ps(_mm256_loadu_ps(m), _mm256_set1_ps(dxsum), acc) : acc;
+}
+
+// A few segments, [segment, end), and the first column of a tile.
+struct span {
+    size_t segment, end, col;
+    size_t flush;
+    const uint8_t *lines; // codes, or their low nibbles
+    const uint8_t *high;  // high nibbles, or NULL
+    const int8_t *digits; // of the column
+};
+
+// A span times `width` columns; words = width * planes.
+#define TILE(planes, width, words)                                                                \
+    static void tile_##planes##x##width(const struct qb_panel *w, const struct qb_activations *x, \
+                                        const struct span *span, float *acc)                      \
     {                                                                                             \
-        __m256i total[2 * words];                                                                 \
-        sum_##words(w->lines, digits, step, w->units, w->flush, total);                           \
-        if (w->high) {                                                                            \
-            __m256i high[2 * words];                                                              \
-            sum_##words(w->high, digits, step, w->units, w->flush, high);                         \
-            for (int j = 0; j < 2 * words; j++)                                                   \
-                total[j] = _mm256_add_epi32(total[j], _mm256_slli_epi32(high[j], 4));             \
+        const size_t step = x->cols * planes * 4;                                                 \
+        const int8_t *digits = span->digits;                                                      \
+        size_t line = 0;                                                                          \
+        __m256 out[2 * width];                                                                    \
+        QB_UNROLL for (size_t j = 0; j < 2 * width; j++) out[j] = _mm256_loadu_ps(acc + 8 * j);   \
+        for (size_t s = span->segment; s < span->end; s++) {                                      \
+            const size_t units = w->units[s];                                                     \
+            __m256i total[2 * words];                                                             \
+            QB_UNROLL for (int j = 0; j < 2 * words; j++) total[j] = _mm256_setzero_si256();      \
+            if (span->high) {                                                                     \
+                sum_##words(span->high + line, digits, step, units, span->flush, total);          \
+                QB_UNROLL for (int j = 0; j < 2 * words; j++) total[j] = _mm256_slli_epi32(total[j], 4); \
+            }                                                                                     \
+            sum_##words(span->lines + line, digits, step, units, span->flush, total);             \
+            QB_UNROLL for (size_t j = 0; j < 2 * width; j++) {                                    \
+                const size_t at = s * x->cols + span->col + j / 2, row = s * QB_LANES + j % 2 * 8; \
+                const __m256 t = join_planes(planes, total + j / 2 * 2 * planes + j % 2,          \
+                                             load(w->z + row), x->sums + at * planes);            \
+                out[j] = add_segment(out[j], t, w->d + row, x->dx[at], w->m ? w->m + row : NULL,  \
+                                     x->dxsum[at]);                                               \
+            }                                                                                     \
+            line += units * LINE;                                                                 \
+            digits += units * step;                                                               \
         }                                                                                         \
-        for (int c = 0; c < cols; c++)                                                            \
-            add_segment(planes, w, total + 2 * planes * c, sums + planes * c, dx[c], dxsum[c],    \
-                        acc + QB_LANES * c);                                                      \
+        QB_UNROLL for (size_t j = 0; j < 2 * width; j++) _mm256_storeu_ps(acc + 8 * j, out[j]);   \
     }
 TILE(1, 6, 6)
 TILE(1, 4, 4)
@@ -216,52 +225,51 @@ TILE(2, 1, 2)
 TILE(3, 2, 6)
 TILE(3, 1, 3)
 
-// The widest tiles of each number of planes, widest first.
-typedef void tile_fn(const struct part *, const int8_t *, size_t, const int32_t *, const float *, const float *,
-                     float *);
+// The tiles of each number of planes, widest first.
 static const struct {
-    size_t cols;
-    tile_fn *tile;
+    size_t width;
+    void (*tile)(const struct qb_panel *, const struct qb_activations *, const struct span *, float *);
 } tiles[4][4] = {
     [1] = {{6, tile_1x6}, {4, tile_1x4}, {2, tile_1x2}, {1, tile_1x1}},
     [2] = {{3, tile_2x3}, {2, tile_2x2}, {1, tile_2x1}},
     [3] = {{2, tile_3x2}, {1, tile_3x1}},
 };
 
-// Codes of 7 and 8 bits as two sets of lines.
-static void split_nibbles(const uint8_t *lines, size_t bytes, uint8_t *low, uint8_t *high)
+static void split_nibbles(const uint8_t *codes, size_t bytes, uint8_t *low, uint8_t *high)
 {
     const __m256i nibble = _mm256_set1_epi8(15);
     for (size_t i = 0; i < bytes; i += 32) {
-        const __m256i codes = load(lines + i);
-        store(low + i, _mm256_and_si256(codes, nibble));
-        store(high + i, _mm256_and_si256(_mm256_srli_epi16(codes, 4), nibble));
+        const __m256i both = load(codes + i);
+        store(low + i, _mm256_and_si256(both, nibble));
+        store(high + i, _mm256_and_si256(_mm256_srli_epi16(both, 4), nibble));
     }
 }
 
 void qb_panel_avx2(const struct qb_panel *w, const struct qb_activations *x, float *acc)
 {
-    // 2 * (2^bits - 1) * 128 a unit, below 2^15.
+    // 2 * 128 * (2^bits - 1) a unit, below 2^15; 7 and 8 bits by nibbles.
     static const uint8_t flushes[QB_MAX_BITS + 1] = {0, 127, 42, 18, 8, 4, 2, 8, 8};
     const size_t planes = (size_t)x->planes, step = x->cols * planes * 4;
-    const uint8_t *lines = w->lines;
-    const int8_t *digits = x->digits;
     uint8_t low[MAX_UNITS * LINE], high[MAX_UNITS * LINE];
-
-    for (size_t s = 0; s < w->segments; s++) {
-        const size_t units = w->units[s], lane = s * QB_LANES;
-        struct part part = {lines, NULL, units, flushes[w->bits], w->d + lane, w->m ? w->m + lane : NULL, w->z + lane};
+    struct span span = {.flush = flushes[w->bits], .lines = w->lines};
+    const int8_t *digits = x->digits;
+    for (const uint8_t *lines = w->lines; span.segment < w->segments; span.segment = span.end) {
+        size_t units = w->units[span.segment];
+        for (span.end = span.segment + 1; span.end < w->segments; units += w->units[span.end++]) {
+            const size_t more = units + w->units[span.end];
+            if (more > MAX_UNITS || more * step > NEAR) break;
+        }
+        span.lines = lines;
         if (w->bits > 6) {
             split_nibbles(lines, units * LINE, low, high);
-            part.lines = low;
-            part.high = high;
+            span.lines = low;
+            span.high = high;
         }
         size_t tile = 0;
-        for (size_t c = 0; c < x->cols; c += tiles[planes][tile].cols) {
-            while (x->cols - c < tiles[planes][tile].cols) tile++;
-            const size_t at = s * x->cols + c;
-            tiles[planes][tile].tile(&part, digits + c * planes * 4, step, x->sums + at * planes, x->dx + at,
-                                     x->dxsum + at, acc + c * QB_LANES);
+        for (span.col = 0; span.col < x->cols; span.col += tiles[planes][tile].width) {
+            while (x->cols - span.col < tiles[planes][tile].width) tile++;
+            span.digits = digits + span.col * planes * 4;
+            tiles[planes][tile].tile(w, x, &span, acc + span.col * QB_LANES);
         }
         lines += units * LINE;
         digits += units * step;
