@@ -6,20 +6,29 @@ from pathlib import Path
 from setuptools import setup
 from setuptools.command.sdist import sdist
 
-LEFT_OUT = {"build", "__pycache__", ".hypothesis", ".pytest_cache"}
-KINDS = {".c", ".h", ".py", ".pyi", ".md", ".txt", ".json", ".npz", ".safetensors", ".bin", ".supp", ""}
+FOLDERS = ("csrc", "pyqbits", "tests", "benchmarks", ".ci")
+BUILT_FOLDERS = {"build", "__pycache__"}
+BUILT_NAMES = {"_native.c", "checkasm"}
+BUILT_KINDS = {".so", ".pyd", ".o", ".pyc"}
+
+
+def built(path):
+    """Whether a build has made this file."""
+    by_name = path.name in BUILT_NAMES or path.suffix in BUILT_KINDS
+    return by_name or not BUILT_FOLDERS.isdisjoint(path.parts)
 
 
 class CompleteSdist(sdist):
     """A source archive from which everything can be built, tested and measured."""
 
-    def add_defaults(self):
-        super().add_defaults()
-        for folder in ("csrc", "pyqbits", "tests", "benchmarks"):
-            for path in sorted(Path(folder).rglob("*")):
-                wanted = path.suffix in KINDS and path.name != "_native.c" and LEFT_OUT.isdisjoint(path.parts)
-                if wanted and path.is_file():
-                    self.filelist.append(path.as_posix())
+    def make_distribution(self):
+        for folder in FOLDERS:
+            for path in Path(folder).rglob("*"):
+                if path.is_file() and not built(path):
+                    self.filelist.append(str(path))
+        self.filelist.sort()
+        self.filelist.remove_duplicates()
+        super().make_distribution()
 
 
 # Free-threaded interpreters have no stable ABI yet.
