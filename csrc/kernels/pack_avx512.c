@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 // Packing, 64 codes a step, with the byte permutations of VBMI.
 //   unpack  vpermb (the b bytes of 8 codes into each word), vpmultishiftqb (each code to its byte)
-//   pack    vpmaddubsw, vpmaddwd (2 and 4 codes side by side), vpsrlq + vpternlogq (8), vpermb
+//   pack    vpmaddubsw, vpmaddwd (2 and 4 codes side by side), odd widths vpsrlq + vpternlogq (8), vpermb
 // Whole vectors are loaded and stored while they stay inside the extents; what follows is masked.
 #include "kernels.h"
 
@@ -24,9 +24,9 @@ enum { STEP = 64 };
 // Word w of 8 codes starts at byte w*b; the bytes after its b are masked off later.
 #define SPREAD(b, w, i) ((w) * (b) + (i)) % 64,
 #define SHIFT(b, w, i) (i) * (b),
-// Codes that are side by side in a unit of 2 (four bits), 4 (two bits) or 8 bytes fill its low bytes:
-// output byte 8w + i is byte j % used of unit j / used.
-#define UNIT(b) ((b) == 4 ? 2 : (b) == 2 ? 4 : 8)
+// As many codes side by side as fill whole bytes are in a unit of 2 (four bits), 4 (two, six) or 8 bytes and
+// use its low ones: output byte j = 8w + i is byte j % used of unit j / used.
+#define UNIT(b) ((b) == 4 ? 2 : (b) % 2 ? 8 : 4)
 #define USED(b) (UNIT(b) * (b) / 8)
 #define SQUEEZE(b, w, i) ((8 * (w) + (i)) / USED(b) * UNIT(b) + (8 * (w) + (i)) % USED(b)) % 64,
 
