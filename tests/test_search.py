@@ -17,12 +17,12 @@ ORDER = 1 + 1e-13  # long groups are summed in another order than here
 
 def group_errors(x, q, format, weights=None):
     """(Weighted) squared error of every group, summed in double in index order; zero weights are ones."""
-    error = np.float64(x) - np.float64(q.dequantize())
+    error = x.astype(np.float64) - q.dequantize()
     error *= error
     step = format.step(x.shape[1])
     pad = -x.shape[1] % step
     if weights is not None:
-        weights = np.broadcast_to(np.float64(weights), x.shape)
+        weights = np.broadcast_to(np.asarray(weights, np.float64), x.shape)
         if format.group == "tensor":
             live = np.full(x.shape, weights.any())
         else:
