@@ -170,7 +170,10 @@ def quantize(x, format):
     whole = x.shape[1] // step * step
     parts = [_groups(x[:, :whole], step, format), _groups(x[:, whole:], x.shape[1] - whole, format)]
     levels, d, m, z = (np.concatenate(pair, axis=1) for pair in zip(*parts, strict=True))
-    for row, group in np.argwhere(~np.isfinite(d) | ~np.isfinite(m)):
+    outermost = F(format.half if format.zero is None else 2**format.bits - 1)
+    with np.errstate(over="ignore", invalid="ignore"):
+        refused = ~np.isfinite(d * outermost + m)
+    for row, group in np.argwhere(refused):
         raise ScaleRangeError(int(row * cols + group * step))
     return Quantized(format, levels.reshape(rows, cols), d, m, z)
 

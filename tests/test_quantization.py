@@ -236,3 +236,12 @@ def test_take_and_slices_dequantize_the_same(isa):
         assert floats_equal(q[3:9].dequantize(), values[3:9])
         assert floats_equal(q[11].dequantize(), values[11])
         assert floats_equal(q[rows].dequantize(), values[rows])
+
+
+@pytest.mark.parametrize("zero", [None, "min", "point"])
+def test_no_finite_value_becomes_infinite(isa, zero):
+    """A scale that rounds up may be finite while the outermost value is not: refused as well."""
+    x = np.full((1, 32), 1.0, np.float32)
+    x[0, 3] = np.finfo(np.float32).max
+    with pytest.raises(ValueError, match="overflows bfloat16"):
+        pyqbits.quantize(x, pyqbits.affine(4, 32, zero=zero, scale="bfloat16"))

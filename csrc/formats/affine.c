@@ -85,17 +85,18 @@ size_t qb_affine_settle(const struct qb_kernels *k, const qb_format *format, con
                         const struct qb_params *p)
 {
     const float top = (float)((1 << format->bits) - 1);
+    // The code farthest from the one that stands for m: its value must be finite, which d and m then are.
+    const float far = format->zero == QB_ZERO_NONE ? (float)(1 << (format->bits - 1)) : top;
     int bad = 0;
     if (format->zero == QB_ZERO_MIN) {
         qb_round_scales(k, format->scale, p->m, n);
         // Here d still is the upper end: hi, or at one bit (top is 1) the upper mean.
-        for (size_t g = 0; g < n; g++) bad |= !(fabsf(p->m[g]) <= FLT_MAX);
         for (size_t g = 0; g < n; g++) p->d[g] = (p->d[g] - p->m[g]) / top;
     }
     qb_round_scales(k, format->scale, p->d, n);
-    for (size_t g = 0; g < n; g++) bad |= !(fabsf(p->d[g]) <= FLT_MAX);
+    for (size_t g = 0; g < n; g++) bad |= !(fabsf(p->d[g] * far + p->m[g]) <= FLT_MAX);
     for (size_t g = 0; bad && g < n; g++)
-        if (!(fabsf(p->d[g]) <= FLT_MAX) || !(fabsf(p->m[g]) <= FLT_MAX)) return g;
+        if (!(fabsf(p->d[g] * far + p->m[g]) <= FLT_MAX)) return g;
 
     for (size_t g = 0; g < n; g++) {
         const float inv = 1.0f / p->d[g];
