@@ -12,13 +12,13 @@
 QB_INLINE uint64_t load_word(const uint8_t *in, size_t bytes)
 {
     uint64_t word = 0;
-    for (size_t i = 0; i < bytes; i++) word |= (uint64_t)in[i] << 8 * i;
+    while (bytes) word = word << 8 | in[--bytes];
     return word;
 }
 
 QB_INLINE void store_word(uint64_t word, size_t bytes, uint8_t *out)
 {
-    for (size_t i = 0; i < bytes; i++) out[i] = (uint8_t)(word >> 8 * i);
+    for (; bytes; bytes--, word >>= 8) *out++ = (uint8_t)word;
 }
 
 QB_INLINE uint64_t all_bytes(uint8_t byte) { return byte * 0x0101010101010101u; }
