@@ -60,11 +60,12 @@ def little(array: np.ndarray) -> np.ndarray:
 
 def encode(described: Description, arrays: Iterable[np.ndarray]) -> bytes:
     text = json.dumps(description(*described), separators=(",", ":")).encode()
-    out = bytearray(MAGIC + len(text).to_bytes(4, "little") + text)
+    pieces: list[Any] = [MAGIC, len(text).to_bytes(4, "little"), text]
+    size = len(MAGIC) + 4 + len(text)
     for array in arrays:
-        out += bytes(-len(out) % ALIGNMENT)
-        out += little(array).tobytes()
-    return bytes(out)
+        pieces += [bytes(-size % ALIGNMENT), little(array)]
+        size += -size % ALIGNMENT + array.nbytes
+    return b"".join(pieces)
 
 
 def decode(data: Any) -> tuple[Description, tuple[np.ndarray, ...]]:

@@ -89,7 +89,7 @@ def pack(
                     source, target = _from_buffer(BYTES, codes), _from_buffer(BYTES, out, True)
                     if not _pack(source, _U8, 1, count, bits, signed, target, _NULL):
                         return out
-        except (AttributeError, TypeError, ValueError):
+        except (AttributeError, ArithmeticError, TypeError, ValueError):
             pass
     return _pack_any(codes, bits, bool(signed), axis, out)
 
@@ -187,7 +187,7 @@ def unpack(
                     source, target = _from_buffer(BYTES, buf), _from_buffer(BYTES, out, True)
                     if not _unpack(source, have, 1, size, bits, signed, _I8 if signed else _U8, target):
                         return out
-        except (AttributeError, TypeError, ValueError, ZeroDivisionError):
+        except (AttributeError, ArithmeticError, TypeError, ValueError):
             pass
     return _unpack_any(buf, bits, count, bool(signed), axis, dtype, out)
 

@@ -1,5 +1,6 @@
 """QArray: an array of numbers held in a format."""
 
+import operator
 from collections.abc import Iterator, Mapping
 from math import prod
 from types import MappingProxyType
@@ -60,7 +61,9 @@ class QArray(Operand):
         self, format: Format | str, shape: tuple[int, ...], buffers: Mapping[str, Any], axis: int = -1
     ) -> None:
         format = as_format(format)
-        shape = tuple(int(n) for n in shape)
+        shape = tuple(operator.index(n) for n in shape)
+        if min(shape, default=0) < 0:
+            raise ValueError(f"shape {shape} has a negative length")
         axis = _arrays.check_axis(axis, len(shape))
         found = []
         for part in parts_of(format, shape, axis):
@@ -202,7 +205,7 @@ class QArray(Operand):
         Parameters
         ----------
         rows : int or array_like of integers
-            Indices along `axis`; negative ones count from the end.
+            Indices along `axis`; negative ones count from the end. One-dimensional booleans choose rows.
         axis : int
             Any axis but the grouped one.
         dtype : dtype

@@ -160,7 +160,8 @@ def _quantize_rows(
     if status == lib.QB_ERR_NOT_FINITE:
         index = _arrays.first_index(x, _arrays.not_finite)
         if index is not None:
-            raise ValueError(f"x at index {index} is {x[index]}; nonfinite='zero' takes it as 0")
+            what = "not finite" if not np.isfinite(x[index]) else "infinite as float32"
+            raise ValueError(f"x at index {index} is {x[index]}, {what}; nonfinite='zero' takes it as 0")
     if status == lib.QB_ERR_SCALE_RANGE:
         _refuse_scale(q, first + fault.index // n, fault.index % n)
     check(status, "quantize")
