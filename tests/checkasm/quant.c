@@ -114,6 +114,7 @@ static void check_widen(const struct qb_kernels *ref, const struct qb_kernels *t
 {
     for (size_t n = 0; n <= SHORT; n++) {
         for (int at = CK_END; at < 64; at++) {
+            if (ck_skip()) continue;
             ck_case("n=%zu out=%d", n, at);
             uint16_t *const x = place_halves(&in, n, at & 1 ? CK_END : at);
             ck_fill(x, n * 2);
@@ -123,6 +124,7 @@ static void check_widen(const struct qb_kernels *ref, const struct qb_kernels *t
     enum { CHUNK = 1 << 12 };
     uint16_t *const x = place_halves(&in, CHUNK, CK_END);
     for (unsigned first = 0; first < 1 << 16; first += CHUNK) {
+        if (ck_skip()) continue;
         ck_case("all halves, from %u", first);
         for (unsigned i = 0; i < CHUNK; i++) x[i] = (uint16_t)(first + i);
         widen_case(ref, test, x, CHUNK, CK_END);
@@ -133,6 +135,7 @@ static void check_narrow(const struct qb_kernels *ref, const struct qb_kernels *
 {
     for (size_t n = 0; n <= SHORT; n++) {
         for (int at = CK_END; at < 64; at++) {
+            if (ck_skip()) continue;
             ck_case("n=%zu out=%d", n, at);
             float *const x = place_floats(&in, n, at & 1 ? CK_END : at);
             fill_floats(x, n, (enum floats)(at & 3));
@@ -144,6 +147,7 @@ static void check_narrow(const struct qb_kernels *ref, const struct qb_kernels *
     enum { CHUNK = 1 << 12 };
     float *const x = place_floats(&in, CHUNK, CK_END);
     for (uint32_t first = 0; first < 1u << 22; first += CHUNK) {
+        if (ck_skip()) continue;
         ck_case("upper bits from %05x", (unsigned)(first >> 3));
         for (uint32_t i = 0; i < CHUNK; i++) x[i] = float_of((first + i) >> 3 << 13 | lower[i & 7]);
         narrow_case(ref, test, x, CHUNK, CK_END);
@@ -168,6 +172,7 @@ static int naive_range(const float *x, size_t n, size_t group, float *lo, float 
 static void range_kind(const struct qb_kernels *ref, const struct qb_kernels *test, size_t n,
                        size_t group, int at, enum floats kind, int poison)
 {
+    if (ck_skip()) return;
     ck_case("n=%zu group=%zu at=%d floats=%d poison=%d", n, group, at, kind, poison);
     const size_t groups = (n + group - 1) / group;
     float *const x = place_floats(&in, n, at);
@@ -234,6 +239,7 @@ static void encode_kind(const struct qb_kernels *ref, const struct qb_kernels *t
     const int full = with & 8;
     const float lo = (float)(least + (full ? 0 : p < q ? p : q));
     const float hi = (float)(least + (full ? 255 : p < q ? q : p));
+    if (ck_skip()) return;
     ck_case("n=%zu group=%zu at=%d floats=%d with=%d lo=%g hi=%g", n, group, at, kind, with,
             (double)lo, (double)hi);
     uint8_t *const a = (uint8_t *)ck_place(&want, n, CK_END);
@@ -265,6 +271,7 @@ static void check_encode_sweep(const struct qb_kernels *ref, const struct qb_ker
         const uint32_t lower = (uint32_t)ck_random() & 0xFFF;
         const float inv = steps[ck_below(6)], zero = (float)ck_below(256),
                     lo = ck_below(2) ? 0.0f : -128.0f;
+        if (ck_skip()) continue;
         ck_case("upper bits from %05x, lower %03x, inv %g, z %g", (unsigned)first, (unsigned)lower,
                 (double)inv, (double)zero);
         for (uint32_t i = 0; i < CHUNK; i++) x[i] = float_of((first + i) << 12 | lower);
@@ -291,6 +298,7 @@ static void naive_decode(const uint8_t *codes, size_t n, size_t group, const flo
 static void decode_kind(const struct qb_kernels *ref, const struct qb_kernels *test, size_t n,
                         size_t group, int at, enum floats kind, int with)
 {
+    if (ck_skip()) return;
     ck_case("n=%zu group=%zu at=%d floats=%d with=%d", n, group, at, kind, with);
     const size_t groups = (n + group - 1) / group;
     uint8_t *const codes = (uint8_t *)ck_place(&in, n, at);

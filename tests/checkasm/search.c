@@ -94,6 +94,7 @@ static void search_case(const struct qb_kernels *ref, const struct qb_kernels *t
 {
     const int bits = 1 + (int)ck_below(8), shifted = (int)ck_below(3), weighted = (int)ck_below(3);
     const int at = ck_below(2) ? CK_END : (int)ck_below(64);
+    if (ck_skip()) return;
     ck_case("n=%zu at=%d floats=%d bits=%d shifted=%d weighted=%d", n, at, kind, bits, shifted,
             weighted);
     const size_t count = n * QB_LANES;
@@ -144,6 +145,7 @@ static void check_largest(const struct qb_kernels *test)
 static void error_case(const struct qb_kernels *ref, const struct qb_kernels *test, size_t n,
                        enum floats kind, int at)
 {
+    if (ck_skip()) return;
     ck_case("n=%zu at=%d floats=%d", n, at, kind);
     float *const x = place_floats(&in, n, at);
     float *const y = place_floats(&weights, n, at);
