@@ -10,7 +10,6 @@ from ._arrays import BYTES, INT8, UINT8
 from ._native import ffi, lib
 from .errors import check
 
-_may_share_memory = np.may_share_memory
 _from_buffer = ffi.from_buffer
 _pack, _unpack, _NULL, _U8, _I8 = lib.qb_pack, lib.qb_unpack, ffi.NULL, lib.QB_U8, lib.QB_I8
 
@@ -73,17 +72,11 @@ def pack(
     array([[120],
            [240]], dtype=uint8)
     """
-    # Small calls: two one-dimensional byte arrays that share no memory need no more questions. What is
-    # wrong in any way goes on to the long way, which says so.
+    # Small calls: two one-dimensional byte arrays need no more questions than the C library asks. What
+    # is wrong in any way goes on to the long way, which says so.
     if out is not None:
         try:
-            if (
-                codes.dtype is out.dtype is UINT8
-                and codes.ndim == out.ndim == 1
-                and codes is not out
-                and (codes.base is out.base is None or not _may_share_memory(codes, out))
-                and axis == -1
-            ):
+            if codes.dtype is out.dtype is UINT8 and codes.ndim == out.ndim == 1 and axis == -1:
                 count = codes.size
                 if out.size == (count * bits + 7) >> 3:
                     source, target = _from_buffer(BYTES, codes), _from_buffer(BYTES, out, True)
@@ -178,8 +171,6 @@ def unpack(
                 buf.dtype is UINT8
                 and out.dtype is (INT8 if signed else UINT8)
                 and buf.ndim == out.ndim == 1
-                and buf is not out
-                and (buf.base is out.base is None or not _may_share_memory(buf, out))
                 and axis == -1
             ):
                 size, have = out.size, buf.size

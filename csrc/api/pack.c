@@ -87,6 +87,7 @@ int qb_pack(const void *codes, int dtype, size_t rows, size_t count, int bits, i
     size_t total;
     if (!qb_mul(rows, count, &total) || !qb_mul(total, width, &total)) return QB_ERR_SIZE;
     if (!total) return QB_OK;
+    if (qb_overlap(codes, total, out, rows * qb_packed_bytes(count, bits))) return QB_ERR_ARGUMENT;
     const struct qb_kernels *const k = qb_kernels_now();
     const int64_t h = is_signed ? (int64_t)1 << (bits - 1) : 0;
     const int unsigned_source = dtype == QB_U8 || dtype == QB_U16 || dtype == QB_U32 || dtype == QB_U64;
@@ -136,6 +137,10 @@ int qb_unpack(const uint8_t *in, size_t row_bytes, size_t rows, size_t count, in
     size_t total;
     if (!qb_mul(rows, count, &total) || !qb_mul(total, width, &total)) return QB_ERR_SIZE;
     if (!total) return QB_OK;
+    size_t in_bytes;
+    if (!qb_mul(rows, row_bytes, &in_bytes)) return QB_ERR_SIZE;
+    in_bytes -= row_bytes - qb_packed_bytes(count, bits);
+    if (qb_overlap(in, in_bytes, out, total)) return QB_ERR_ARGUMENT;
     const struct qb_kernels *const k = qb_kernels_now();
     const uint8_t h = is_signed ? (uint8_t)(1 << (bits - 1)) : 0;
     const int large = total > stream_bytes;

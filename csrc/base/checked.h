@@ -24,4 +24,11 @@ static inline size_t qb_ceil_div(size_t a, size_t b) { return a / b + (a % b != 
 
 static inline size_t qb_min(size_t a, size_t b) { return a < b ? a : b; }
 
+// Whether two stretches of memory share a byte.
+static inline int qb_overlap(const void *a, size_t a_bytes, const void *b, size_t b_bytes)
+{
+    const uintptr_t x = (uintptr_t)a, y = (uintptr_t)b;
+    return a_bytes && b_bytes && x < y + b_bytes && y < x + a_bytes;
+}
+
 #endif
