@@ -84,6 +84,20 @@ static uint16_t half_of(float x)
     return (uint16_t)(sign | (a < b || (a == b && !(low & 1)) ? low : high));
 }
 
+// Bochs 2.7 rounds some ties of vcvtps2ph up: there, and only there, none are tried.
+#if QB_X86
+QB_TARGET_BEGIN(QB_TARGET_AVX2)
+static int processor_rounds_ties_up(void)
+{
+    volatile float tie = 1 + 0x1p-11f;
+    return _mm_extract_epi16(_mm_cvtps_ph(_mm_set1_ps(tie), _MM_FROUND_TO_NEAREST_INT), 0) !=
+           0x3C00;
+}
+QB_TARGET_END
+#else
+static int processor_rounds_ties_up(void) { return 0; }
+#endif
+
 static void widen_case(const struct qb_kernels *ref, const struct qb_kernels *test,
                        const uint16_t *x, size_t n, int at)
 {
@@ -97,9 +111,12 @@ static void widen_case(const struct qb_kernels *ref, const struct qb_kernels *te
     ck_canaries(&got);
 }
 
-static void narrow_case(const struct qb_kernels *ref, const struct qb_kernels *test, const float *x,
+static void narrow_case(const struct qb_kernels *ref, const struct qb_kernels *test, float *x,
                         size_t n, int at)
 {
+    const int no_ties = ref != test && processor_rounds_ties_up();
+    for (size_t i = 0; no_ties && i < n; i++)
+        if (isfinite(x[i])) x[i] = float_of(bits_of(x[i]) | 1);
     uint16_t *const a = place_halves(&want, n, CK_END);
     uint16_t *const b = place_halves(&got, n, at);
     if (ref == test)
@@ -228,6 +245,7 @@ static void naive_encode(const float *x, size_t n, size_t group, const float *of
 static void encode_kind(const struct qb_kernels *ref, const struct qb_kernels *test, size_t n,
                         size_t group, int at, enum floats kind, int with)
 {
+    if (ck_skip()) return;
     const size_t groups = (n + group - 1) / group;
     float *const x = place_floats(&in, n, at);
     const float *const off = with & 1 ? place_params(&params[0], groups, kind) : NULL;
@@ -239,7 +257,6 @@ static void encode_kind(const struct qb_kernels *ref, const struct qb_kernels *t
     const int full = with & 8;
     const float lo = (float)(least + (full ? 0 : p < q ? p : q));
     const float hi = (float)(least + (full ? 255 : p < q ? q : p));
-    if (ck_skip()) return;
     ck_case("n=%zu group=%zu at=%d floats=%d with=%d lo=%g hi=%g", n, group, at, kind, with,
             (double)lo, (double)hi);
     uint8_t *const a = (uint8_t *)ck_place(&want, n, CK_END);
@@ -268,10 +285,10 @@ static void check_encode_sweep(const struct qb_kernels *ref, const struct qb_ker
     uint8_t *const a = (uint8_t *)ck_place(&want, CHUNK, CK_END);
     uint8_t *const b = (uint8_t *)ck_place(&got, CHUNK, 0);
     for (uint32_t first = 0; first < 1u << 20; first += CHUNK) {
+        if (ck_skip()) continue;
         const uint32_t lower = (uint32_t)ck_random() & 0xFFF;
         const float inv = steps[ck_below(6)], zero = (float)ck_below(256),
                     lo = ck_below(2) ? 0.0f : -128.0f;
-        if (ck_skip()) continue;
         ck_case("upper bits from %05x, lower %03x, inv %g, z %g", (unsigned)first, (unsigned)lower,
                 (double)inv, (double)zero);
         for (uint32_t i = 0; i < CHUNK; i++) x[i] = float_of((first + i) << 12 | lower);

@@ -92,9 +92,9 @@ static struct qb_lanes *place_lanes(enum floats kind, int bits, int shifted)
 static void search_case(const struct qb_kernels *ref, const struct qb_kernels *test, size_t n,
                         enum floats kind, int trial)
 {
+    if (ck_skip()) return;
     const int bits = 1 + (int)ck_below(8), shifted = (int)ck_below(3), weighted = (int)ck_below(3);
     const int at = ck_below(2) ? CK_END : (int)ck_below(64);
-    if (ck_skip()) return;
     ck_case("n=%zu at=%d floats=%d bits=%d shifted=%d weighted=%d", n, at, kind, bits, shifted,
             weighted);
     const size_t count = n * QB_LANES;
