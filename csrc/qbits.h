@@ -10,8 +10,9 @@
 //
 // Conventions. Sizes are size_t, in elements unless the name says bytes. No pointer needs alignment
 // beyond that of its type, and byte pointers none; nothing outside the stated extents is read or
-// written. Inputs and outputs must not overlap (packing looks, and refuses). Functions that return int return QB_OK or an error
-// of enum qb_status (text: qb_status_text). They may be called from any number of threads.
+// written. Inputs and outputs must not overlap (packing looks, and refuses). Functions that return int
+// return QB_OK or an error of enum qb_status (text: qb_status_text). They may be called from any
+// number of threads.
 // Results are the same bits on every instruction set; the numerical definition is in csrc/README.md.
 #ifndef QBITS_H
 #define QBITS_H

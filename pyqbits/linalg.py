@@ -154,8 +154,9 @@ def _multiply_stacks(
         x = _arrays.contiguous(x)
     target = _arrays.pointer(result, ffi.typeof("float[]"))
     steps = (1, n) if q_first else (m, 1)  # floats from column to column, and from row of q to row of q
-    if not q_first and prod(q_lead) == 1 and _arrays.readable_rows(x):
-        _call(q.native_rows(0, m), x, planes, target, steps)  # one tall matrix
+    tall = not q_first and prod(q_lead) == 1 and _arrays.readable_rows(x)  # a stack that is one matrix
+    if tall or not lead:
+        _call(q.native_rows(0, m), x, planes, target, steps)
         return
     numbers = np.broadcast_to(np.arange(prod(q_lead)).reshape(q_lead), lead)
     stack = np.broadcast_to(x, (*lead, n, k))
