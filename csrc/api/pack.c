@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// qb_pack, qb_unpack: rows of any integer dtype to and from packed bytes. One-byte codes go straight
-// to the kernels; wider ones through a tile that stays in the first-level cache.
+// qb_pack, qb_unpack: rows of any integer dtype to and from packed bytes. One-byte codes go
+// straight to the kernels; wider ones through a tile that stays in the first-level cache.
 #include "../base/checked.h"
 #include "../base/dispatch.h"
 #include "../qbits.h"
@@ -50,7 +50,8 @@ static int64_t load_code(const void *codes, int dtype, size_t i)
 }
 
 // The index of the first code outside [lo, hi] at or after `from`.
-static size_t first_bad(const void *codes, int dtype, size_t from, size_t end, int64_t lo, int64_t hi)
+static size_t first_bad(const void *codes, int dtype, size_t from, size_t end, int64_t lo,
+                        int64_t hi)
 {
     for (size_t i = from; i < end; i++) {
         const int64_t code = load_code(codes, dtype, i);
@@ -59,8 +60,8 @@ static size_t first_bad(const void *codes, int dtype, size_t from, size_t end, i
     return end;
 }
 
-// How rows x count codes are walked: `rows` whole rows at a time where they fit into `limit` codes, else
-// `codes` codes of one row.
+// How rows x count codes are walked: `rows` whole rows at a time where they fit into `limit` codes,
+// else `codes` codes of one row.
 struct walk {
     size_t rows, codes;
 };
@@ -90,7 +91,8 @@ int qb_pack(const void *codes, int dtype, size_t rows, size_t count, int bits, i
     if (qb_overlap(codes, total, out, rows * qb_packed_bytes(count, bits))) return QB_ERR_ARGUMENT;
     const struct qb_kernels *const k = qb_kernels_now();
     const int64_t h = is_signed ? (int64_t)1 << (bits - 1) : 0;
-    const int unsigned_source = dtype == QB_U8 || dtype == QB_U16 || dtype == QB_U32 || dtype == QB_U64;
+    const int unsigned_source = dtype == QB_U8 || dtype == QB_U16 || dtype == QB_U32 ||
+                                dtype == QB_U64;
     // Code + bias has no bit at or above `room` exactly when the code is in range. Where the source
     // and the codes differ in signedness, only the non-negative half that both share is legal.
     const uint8_t bias = unsigned_source ? 0 : (uint8_t)h;
@@ -115,10 +117,12 @@ int qb_pack(const void *codes, int dtype, size_t rows, size_t count, int bits, i
                 bytes = tile;
             }
             for (size_t j = 0; j < m; j++)
-                seen |= k->pack[bits](bytes + j * n, n, bias, out + (r + j) * row_bytes + i / 8 * (size_t)bits);
+                seen |= k->pack[bits](bytes + j * n, n, bias,
+                                      out + (r + j) * row_bytes + i / 8 * (size_t)bits);
             if (seen >> room == 0) continue;
             if (!fault) return QB_ERR_CODE_RANGE;
-            fault->index = first_bad(codes, dtype, at, at + m * n, -h, ((int64_t)1 << bits) - 1 - h);
+            fault->index = first_bad(codes, dtype, at, at + m * n, -h,
+                                     ((int64_t)1 << bits) - 1 - h);
             fault->code = load_code(codes, dtype, fault->index);
             fault->value = dtype == QB_U64 ? (double)(uint64_t)fault->code : (double)fault->code;
             return QB_ERR_CODE_RANGE;
@@ -127,8 +131,8 @@ int qb_pack(const void *codes, int dtype, size_t rows, size_t count, int bits, i
     return QB_OK;
 }
 
-int qb_unpack(const uint8_t *in, size_t row_bytes, size_t rows, size_t count, int bits, int is_signed,
-              int dtype, void *out)
+int qb_unpack(const uint8_t *in, size_t row_bytes, size_t rows, size_t count, int bits,
+              int is_signed, int dtype, void *out)
 {
     const size_t width = code_bytes(dtype);
     if (!width || bits < 1 || bits > QB_MAX_BITS) return QB_ERR_ARGUMENT;
@@ -155,7 +159,8 @@ int qb_unpack(const uint8_t *in, size_t row_bytes, size_t rows, size_t count, in
             uint8_t *const dst = (uint8_t *)out + (r * count + i) * width;
             uint8_t *const bytes = width == 1 && !large ? dst : tile;
             for (size_t j = 0; j < m; j++)
-                k->unpack[bits](in + (r + j) * row_bytes + i / 8 * (size_t)bits, n, h, h, bytes + j * n);
+                k->unpack[bits](in + (r + j) * row_bytes + i / 8 * (size_t)bits, n, h, h,
+                                bytes + j * n);
             void *const to = large ? wide : dst;
             if (width == 2) (is_signed ? widen_s16 : widen_u16)(tile, m * n, to);
             if (width == 4) (is_signed ? widen_s32 : widen_u32)(tile, m * n, to);
