@@ -87,6 +87,16 @@ int qb_use_isa(int isa);
 const char *qb_kernel_isa(int isa, int family); // the tier whose kernels serve a family on tier isa
 void qb_cpu_brand(char *out49);                 // at most 48 bytes and a zero
 
+// ---- threads --------------------------------------------------------------------------------------
+// Large calls are cut over a pool of threads of the library's own, which is started by the first of
+// them; results do not depend on it. Calls may come from many threads at once: one has the pool, the
+// others run by themselves. A forked child starts without threads. The number starts as that of the
+// CPUs this process may use, or the environment variable PYQBITS_NUM_THREADS; PYQBITS_SPIN_US (30) is
+// how long idle threads look out for work before they sleep.
+
+int qb_num_threads(void);
+int qb_set_num_threads(int n); // 1 to 256
+
 // ---- packing --------------------------------------------------------------------------------------
 
 // Packs `rows` rows of `count` codes of an integer dtype (rows contiguous, one after another), each
