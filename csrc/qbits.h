@@ -66,6 +66,7 @@ enum qb_search {
 
 enum qb_families {
     QB_FAMILY_pack, QB_FAMILY_quant, QB_FAMILY_search, QB_FAMILY_dot, QB_FAMILY_matmul,
+                   QB_FAMILY_planes,
     QB_FAMILY_COUNT
 };
 
@@ -171,6 +172,25 @@ int qb_parameters(const qb_matrix *q, size_t first, size_t rows, float *scales, 
 // "int8", "int16", "int24". A column with a NaN or infinity gives the quiet NaN 0x7FC00000.
 int qb_matmul(const qb_matrix *q, const qb_floats *x, int planes, float *out, ptrdiff_t out_n,
               ptrdiff_t out_m);
+
+// A matrix prepared for many multiplies: the same numbers, 16 rows side by side, in one block of bytes
+// (csrc/formats/panels.h has the layout; 64-byte alignment is best). It serves every tier.
+typedef struct {
+    qb_format format;
+    size_t rows, cols;
+    const uint8_t *panels;
+} qb_prepared;
+
+// Bytes of its block; 0 where that does not fit size_t or the format is not legal.
+size_t qb_prepared_bytes(const qb_format *format, size_t rows, size_t cols);
+
+// Fills the block; q and panels must not overlap. And back: the identical bytes.
+int qb_prepare(const qb_matrix *q, uint8_t *panels);
+int qb_unprepare(const qb_prepared *p, const qb_matrix *out);
+
+// qb_matmul with the same results, bit for bit.
+int qb_prepared_matmul(const qb_prepared *p, const qb_floats *x, int planes, float *out, ptrdiff_t out_n,
+                       ptrdiff_t out_m);
 
 // out[i] = dot product of row a_rows[i] of a and row b_rows[i] of b, float32. Both must have the same
 // number of columns and the same group boundaries.

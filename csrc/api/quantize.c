@@ -13,24 +13,6 @@
 #include <stdlib.h>
 #include <string.h>
 
-uint8_t *qb_packer_room(struct qb_packer *p) { return p->codes + p->fill; }
-
-void qb_packer_add(struct qb_packer *p, size_t n)
-{
-    const size_t all = p->fill + n, whole = all / 8 * 8;
-    p->pack(p->codes, whole, 0, p->out);
-    p->out += whole / 8 * (size_t)p->bits;
-    p->fill = all - whole;
-    memmove(p->codes, p->codes + whole, p->fill);
-}
-
-void qb_packer_end_row(struct qb_packer *p)
-{
-    p->pack(p->codes, p->fill, 0, p->out);
-    p->out += qb_packed_bytes(p->fill, p->bits);
-    p->fill = 0;
-}
-
 int qb_job_refuse(struct qb_job *j, int status, size_t row, size_t col, double value)
 {
     j->fault->index = row * j->x.cols + col;
@@ -87,8 +69,8 @@ void qb_job_encode(struct qb_job *j, const float *x, size_t n, size_t group, siz
 void qb_job_store(struct qb_job *j, size_t at, size_t n)
 {
     const qb_matrix *const q = &j->out;
-    qb_store_scales(j->k, q, q->scales, at, j->params.d, n);
-    if (q->format.zero == QB_ZERO_MIN) qb_store_scales(j->k, q, q->mins, at, j->params.m, n);
+    qb_store_scales(j->k, q->format.scale, q->scales, at, j->params.d, n);
+    if (q->format.zero == QB_ZERO_MIN) qb_store_scales(j->k, q->format.scale, q->mins, at, j->params.m, n);
     if (q->format.zero == QB_ZERO_POINT) {
         uint8_t *const zeros = qb_packer_room(&j->work->zeros);
         for (size_t g = 0; g < n; g++) zeros[g] = (uint8_t)j->params.z[g];
@@ -204,11 +186,8 @@ static int check_importance(struct qb_job *j)
 static void open_packers(struct qb_job *j)
 {
     struct qb_work *const w = j->work;
-    const int bits = j->out.format.bits;
-    w->codes.pack = w->zeros.pack = j->k->pack[bits];
-    w->codes.bits = w->zeros.bits = bits;
-    w->codes.out = j->out.codes;
-    w->zeros.out = j->out.zeros;
+    qb_packer_open(&w->codes, j->k, j->out.format.bits, j->out.codes);
+    qb_packer_open(&w->zeros, j->k, j->out.format.bits, j->out.zeros);
     j->params.d = w->d;
     j->params.m = w->m;
     j->params.z = w->z;
