@@ -10,7 +10,6 @@ A ratio of 1 is the speed of the reference, larger is faster; see benchmarks/REA
 from __future__ import annotations
 
 import argparse
-import json
 import platform
 import sys
 from collections.abc import Iterable, Iterator
@@ -78,8 +77,7 @@ def main(arguments: list[str] | None = None) -> None:
     records = measure(selected, isas, options.rounds)
     print(report.table(records, isas))
     if options.json:
-        figures = {"machine": machine(), "rounds": options.rounds, "results": records}
-        options.json.write_text(json.dumps(figures, indent=1) + "\n")
+        options.json.write_text(report.to_json(machine(), records))
 
 
 if __name__ == "__main__":

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import json
 
 from benchmarks import timing
 from benchmarks.cases import Case
@@ -11,7 +12,19 @@ NAMES = ("operation", "what", "size", "reference")
 
 
 def record(case: Case, isa: str, result: timing.Result) -> dict:
-    return {**{name: getattr(case, name) for name in NAMES}, "isa": isa, **dataclasses.asdict(result)}
+    """Everything about one comparison; times and ratios to six digits."""
+    figures = {name: rounded(value) for name, value in dataclasses.asdict(result).items()}
+    return {**{name: getattr(case, name) for name in NAMES}, "isa": isa, **figures}
+
+
+def rounded(value: float) -> float:
+    return float(f"{value:.6g}") if isinstance(value, float) else value
+
+
+def to_json(about: dict, records: list[dict]) -> str:
+    """What the records are about, and the records, a line each."""
+    lines = ",\n".join(json.dumps(one) for one in records)
+    return f'{{"about": {json.dumps(about)},\n"results": [\n{lines}\n]}}\n'
 
 
 def table(records: list[dict], isas: list[str]) -> str:

@@ -29,7 +29,7 @@ from pathlib import Path
 import numpy as np
 
 import pyqbits as qb
-from benchmarks import timing
+from benchmarks import report, timing
 from benchmarks.encoder import Encoder
 
 SUMMARY = "What few bits cost a real model: size, error and agreement of sentence embeddings."
@@ -75,6 +75,10 @@ class Row:
             f"{self.quantize_seconds:.2f}" if self.quantize_seconds else "",
             f"{self.encode_seconds:.2f}",
         )
+
+    def record(self) -> dict:
+        figures = {name: report.rounded(value) for name, value in dataclasses.asdict(self).items()}
+        return figures if math.isfinite(self.snr_db) else {**figures, "snr_db": None}
 
 
 HEAD = (
@@ -211,9 +215,7 @@ def parse(arguments: list[str] | None) -> argparse.Namespace:
     parser = argparse.ArgumentParser(prog="python -m benchmarks.sentences", description=SUMMARY)
     add = parser.add_argument
     add("--model", type=Path, metavar="DIR", help="the float32 model (default: the installed package's)")
-    add(
-        "--cache", type=Path, metavar="DIR", help="keeps the quantized files (default: temporary)"
-    )
+    add("--cache", type=Path, metavar="DIR", help="keeps the quantized files (default: temporary)")
     add("--bits", type=int, nargs="+", default=BITS, help="default: 8 6 5 4 3 2")
     add("--formats", nargs="+", default=FORMATS, help="with {bits} for the width (default: both kinds)")
     add("--search", nargs="+", default=SEARCHES, help="default: rtn mse")
@@ -241,7 +243,8 @@ def main(arguments: list[str] | None = None) -> None:
             found.append(row)
             print(line(row.cells()), flush=True)
     if options.json:
-        options.json.write_text(json.dumps([dataclasses.asdict(row) for row in found], indent=1) + "\n")
+        figures = {"activations": options.activations, "sentences": len(sentences)}
+        options.json.write_text(report.to_json(figures, [row.record() for row in found]))
 
 
 def line(cells: Sequence[str]) -> str:

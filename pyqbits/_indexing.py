@@ -112,6 +112,8 @@ def row_indices(rows: Any, size: int, axis: int) -> np.ndarray:
 
 def row_numbers(lead: tuple[int, ...], axis: int, index: np.ndarray) -> np.ndarray:
     """The numbers of the rows `index` along one axis of rows arranged in `lead`, in order."""
+    if len(lead) == 1:
+        return index.reshape(-1)
     outer, size, inner = prod(lead[:axis]), lead[axis], prod(lead[axis + 1 :])
     first = np.arange(outer)[:, np.newaxis] * size + index.reshape(1, -1)
     return (first[..., np.newaxis] * inner + np.arange(inner)).reshape(-1).astype(INT64, copy=False)

@@ -14,6 +14,9 @@ from ._native import lib
 
 _SCALES = {"float16": "", "bfloat16": "_bf16", "float32": "_f32"}  # scale type -> suffix of the name
 _ZEROS = (None, "min", "point")
+_PART_NAMES = {
+    None: ("codes", "scales"), "min": ("codes", "scales", "mins"), "point": ("codes", "scales", "zeros"),
+}  # fmt: skip
 _MAX_GROUP = 2**63 - 1
 
 # In memory a bfloat16 is its 16 bits, since NumPy alone has no such type.
@@ -101,6 +104,11 @@ class Format:
     def per_tensor(self) -> bool:
         return self.group == "tensor"
 
+    @property
+    def part_names(self) -> tuple[str, ...]:
+        """The names of `parts`."""
+        return _PART_NAMES[self.zero]
+
     def step(self, n: int) -> int:
         """Elements that share a scale in a row of n."""
         return max(1, n) if isinstance(self.group, str) else self.group
@@ -113,13 +121,12 @@ class Format:
         """The arrays that hold rows of n elements, the rows arranged in the shape `lead`."""
         per_row = self.groups(n)
         shape = (1,) if self.per_tensor else (*lead, per_row)
-        found = [Part("codes", "uint8", (*lead, self._packed(n))), Part("scales", self.scale, shape)]
-        if self.zero == "min":
-            found.append(Part("mins", self.scale, shape))
-        if self.zero == "point":
-            packed = shape if self.per_tensor else (*lead, self._packed(per_row))
-            found.append(Part("zeros", "uint8", packed))
-        return tuple(found)
+        zeros = shape if self.per_tensor else (*lead, self._packed(per_row))
+        known = {
+            "codes": ("uint8", (*lead, self._packed(n))), "scales": (self.scale, shape),
+            "mins": (self.scale, shape), "zeros": ("uint8", zeros),
+        }  # fmt: skip
+        return tuple(Part(name, *known[name]) for name in self.part_names)
 
     def _packed(self, count: int) -> int:
         return (count * self.bits + 7) // 8

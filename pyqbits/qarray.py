@@ -132,8 +132,8 @@ class QArray(Operand):
         uint16), one per group. "zeros": uint8, the packed zero points of a row. With one scale per tensor
         the latter three have one element.
         """
-        parts = self._format.parts((), 1)
-        return MappingProxyType({p.name: read_only(a) for p, a in zip(parts, self._arrays, strict=True)})
+        named = zip(self._format.part_names, self._arrays, strict=True)
+        return MappingProxyType({name: read_only(array) for name, array in named})
 
     def codes(self) -> np.ndarray:
         """The unpacked codes: int8 for symmetric formats (one bit: 0 and 1 for -d and +d), else uint8."""
@@ -296,7 +296,9 @@ class QArray(Operand):
         if first < 0 or self._axis < first:
             raise ValueError(f"the grouped axis, {self._axis}, is not one of the last two of {self.ndim}")
         shape = (*self._shape[:first], self._shape[second], self._shape[first])
-        return QArray._of(self._format, shape, first + second - self._axis, self._arrays)
+        turned = QArray._of(self._format, shape, first + second - self._axis, self._arrays)
+        turned._native = self.native_rows(0, prod(self._lead()))  # the storage is the same
+        return turned
 
     def native_rows(self, first: int, count: int) -> Native:
         """The rows [first, first + count) of the storage, as the C library takes them."""
@@ -310,7 +312,7 @@ class QArray(Operand):
                 for i, a in enumerate(arrays)
             )
         keep = tuple(_arrays.pointer(a) for a in arrays)
-        pointers = dict(zip((p.name for p in self._format.parts((), 1)), keep, strict=True))
+        pointers = dict(zip(self._format.part_names, keep, strict=True))
         fields = {"format": self._format.native(n), "rows": count, "cols": n, **pointers}
         native = Native(ffi.new("qb_matrix *", fields), keep)
         if count == total:
@@ -356,8 +358,7 @@ class QArray(Operand):
         return self.copy()
 
     def __reduce__(self) -> tuple:
-        names = (part.name for part in self._format.parts((), 1))
-        buffers = dict(zip(names, self._arrays, strict=True))
+        buffers = dict(zip(self._format.part_names, self._arrays, strict=True))
         return QArray, (self._format.name, self._shape, buffers, self._axis)
 
     def __repr__(self) -> str:

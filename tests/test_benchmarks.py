@@ -83,7 +83,7 @@ def test_table(tmp_path, capsys):
     assert "| unpack | 4 bits | 64 |" in capsys.readouterr().out
     figures = json.loads((tmp_path / "figures.json").read_text())
     assert {record["operation"] for record in figures["results"]} == {"unpack"}
-    assert figures["machine"]["isas"]
+    assert figures["about"]["isas"]
 
 
 @pytest.mark.parametrize("suite", ["bench_pack", "bench_quant", "bench_linalg"])

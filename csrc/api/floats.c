@@ -70,8 +70,7 @@ void qb_store_floats(const struct qb_kernels *k, const float *x, size_t n, int d
 {
     if (dtype == QB_F32) memcpy(out, x, n * sizeof *x);
     if (dtype == QB_F16) k->narrow_f16(x, n, (uint16_t *)out);
-    if (dtype == QB_BF16)
-        for (size_t i = 0; i < n; i++) ((uint16_t *)out)[i] = qb_f32_to_bf16(x[i]);
+    if (dtype == QB_BF16) k->narrow_bf16(x, n, (uint16_t *)out);
     if (dtype == QB_F64)
         for (size_t i = 0; i < n; i++) ((double *)out)[i] = (double)x[i];
 }

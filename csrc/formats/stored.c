@@ -79,11 +79,7 @@ void qb_store_scales(const struct qb_kernels *k, int scale, void *scales, size_t
     uint16_t half[RUN];
     for (size_t i = 0; i < n; i += RUN) {
         const size_t count = qb_min(n - i, RUN);
-        if (scale == QB_F16) {
-            k->narrow_f16(x + i, count, half);
-        } else {
-            for (size_t j = 0; j < count; j++) half[j] = qb_f32_to_bf16(x[i + j]);
-        }
+        (scale == QB_F16 ? k->narrow_f16 : k->narrow_bf16)(x + i, count, half);
         memcpy(to + 2 * i, half, 2 * count);
     }
 }

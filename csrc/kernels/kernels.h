@@ -48,10 +48,12 @@ typedef void qb_fence_fn(void);
 
 // A NaN made by arithmetic on these floats may have any payload and sign.
 
-// IEEE half <-> float; narrowing rounds to nearest even, overflow gives infinity. A NaN becomes the
-// canonical quiet one (0x7FC00000, 0x7E00), as in base/float16.h.
+// IEEE half <-> float, and float to bfloat16 (the other way is a shift, base/float16.h). Narrowing rounds
+// to nearest even, overflow gives infinity. A NaN becomes the canonical quiet one (0x7FC00000, 0x7E00,
+// 0x7FC0), as in base/float16.h.
 typedef void qb_widen_f16_fn(const uint16_t *x, size_t n, float *out);
 typedef void qb_narrow_f16_fn(const float *x, size_t n, uint16_t *out);
+typedef void qb_narrow_bf16_fn(const float *x, size_t n, uint16_t *out);
 
 // lo[g], hi[g] = least and greatest value of each group, never -0.0 (a zero result is +0.0).
 // Returns 0 if every x is finite; otherwise nonzero, and lo, hi hold anything.
@@ -168,6 +170,7 @@ struct qb_kernels {
     qb_fence_fn *fence;
     qb_widen_f16_fn *widen_f16;
     qb_narrow_f16_fn *narrow_f16;
+    qb_narrow_bf16_fn *narrow_bf16;
     qb_range_fn *range;
     qb_encode_fn *encode;
     qb_decode_fn *decode;
@@ -191,6 +194,7 @@ struct qb_kernels {
     qb_stream_fn qb_stream_##isa; qb_fence_fn qb_fence_##isa;
 #define QB_DECLARE_quant(isa)                                                                     \
     qb_widen_f16_fn qb_widen_f16_##isa; qb_narrow_f16_fn qb_narrow_f16_##isa;                     \
+    qb_narrow_bf16_fn qb_narrow_bf16_##isa;                                                       \
     qb_range_fn qb_range_##isa; qb_encode_fn qb_encode_##isa; qb_decode_fn qb_decode_##isa;
 #define QB_DECLARE_search(isa)                                                                    \
     qb_fit_fn qb_fit_##isa; qb_trial_fn qb_trial_##isa; qb_error_fn qb_error_##isa;
@@ -210,6 +214,7 @@ struct qb_kernels {
     .narrow_64 = qb_narrow_64_##isa, .stream = qb_stream_##isa, .fence = qb_fence_##isa,
 #define QB_TABLE_quant(isa)                                                                       \
     .quant_isa = #isa, .widen_f16 = qb_widen_f16_##isa, .narrow_f16 = qb_narrow_f16_##isa,        \
+    .narrow_bf16 = qb_narrow_bf16_##isa,                                                          \
     .range = qb_range_##isa, .encode = qb_encode_##isa, .decode = qb_decode_##isa,
 #define QB_TABLE_search(isa)                                                                      \
     .search_isa = #isa, .fit = qb_fit_##isa, .trial = qb_trial_##isa, .error = qb_error_##isa,

@@ -50,6 +50,29 @@ void qb_narrow_f16_avx2(const float *x, size_t n, uint16_t *out)
     for (; i < n; i++) out[i] = qb_f32_to_f16(x[i]);
 }
 
+QB_INLINE __m256i upper_halves(__m256 x)
+{
+    const __m256 quiet = _mm256_castsi256_ps(_mm256_set1_epi32(0x7FC00000));
+    x = _mm256_blendv_ps(x, quiet, _mm256_cmp_ps(x, x, _CMP_UNORD_Q));
+    const __m256i u = _mm256_castps_si256(x);
+    const __m256i odd = _mm256_and_si256(_mm256_srli_epi32(u, 16), _mm256_set1_epi32(1));
+    const __m256i half = _mm256_add_epi32(odd, _mm256_set1_epi32(0x7FFF)); // less one where even
+    return _mm256_srli_epi32(_mm256_add_epi32(u, half), 16);
+}
+
+void qb_narrow_bf16_avx2(const float *x, size_t n, uint16_t *out)
+{
+    size_t i = 0;
+    for (; n - i >= 16; i += 16) {
+        const __m256i a = upper_halves(_mm256_loadu_ps(x + i));
+        const __m256i b = upper_halves(_mm256_loadu_ps(x + i + 8));
+        const __m256i halves = _mm256_permute4x64_epi64(_mm256_packus_epi32(a, b),
+                                                        _MM_SHUFFLE(3, 1, 2, 0));
+        _mm256_storeu_si256((__m256i *)(out + i), halves);
+    }
+    for (; i < n; i++) out[i] = qb_f32_to_bf16(x[i]);
+}
+
 // ---- range ------------------------------------------------------------------------------------------
 
 // Least and greatest value of one group, or of several, spread over lanes.

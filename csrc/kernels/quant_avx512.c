@@ -59,6 +59,24 @@ void qb_narrow_f16_avx512(const float *x, size_t n, uint16_t *out)
     _mm512_mask_storeu_epi16(out, rest, narrow_32(a, b));
 }
 
+QB_INLINE __m256i upper_halves(__m512 x)
+{
+    const __mmask16 nan = _mm512_cmp_ps_mask(x, x, _CMP_UNORD_Q);
+    const __m512i u = _mm512_mask_mov_epi32(_mm512_castps_si512(x), nan,
+                                            _mm512_set1_epi32(0x7FC00000));
+    const __m512i odd = _mm512_and_si512(_mm512_srli_epi32(u, 16), _mm512_set1_epi32(1));
+    const __m512i half = _mm512_add_epi32(odd, _mm512_set1_epi32(0x7FFF)); // less one where even
+    return _mm512_cvtepi32_epi16(_mm512_srli_epi32(_mm512_add_epi32(u, half), 16));
+}
+
+void qb_narrow_bf16_avx512(const float *x, size_t n, uint16_t *out)
+{
+    for (; n >= 16; n -= 16, x += 16, out += 16)
+        _mm256_storeu_si256((__m256i *)out, upper_halves(_mm512_loadu_ps(x)));
+    const __mmask16 rest = first_lanes(n);
+    if (n) _mm256_mask_storeu_epi16(out, rest, upper_halves(_mm512_maskz_loadu_ps(rest, x)));
+}
+
 // ---- range ------------------------------------------------------------------------------------------
 
 // Least and greatest value of one group, or of several, spread over lanes.

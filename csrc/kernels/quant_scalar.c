@@ -17,6 +17,11 @@ void qb_narrow_f16_scalar(const float *x, size_t n, uint16_t *out)
     for (size_t i = 0; i < n; i++) out[i] = qb_f32_to_f16(x[i]);
 }
 
+void qb_narrow_bf16_scalar(const float *x, size_t n, uint16_t *out)
+{
+    for (size_t i = 0; i < n; i++) out[i] = qb_f32_to_bf16(x[i]);
+}
+
 int qb_range_scalar(const float *x, size_t n, size_t group, float *lo, float *hi)
 {
     int bad = 0;

@@ -194,6 +194,27 @@ static void check_arguments(void)
     ck_same_u64("nothing", QB_OK, (uint64_t)qb_unpack(NULL, 0, 7, 0, 4, 0, QB_U8, NULL));
 }
 
+// Inputs and outputs that share a byte are refused, neighbours are not.
+static void check_overlap(void)
+{
+    enum { COUNT = 24, BITS = 3, ROWS = 2, APART = 11, BYTES = COUNT * BITS / 8 };
+    uint8_t x[300] = {0};
+    uint8_t *const middle = x + 150;
+    qb_fault fault;
+    for (int shift = -60; shift <= 60; shift++) {
+        ck_case("shift=%d", shift);
+        uint8_t *const other = middle + shift;
+        const int apart = other + ROWS * COUNT <= middle || other >= middle + ROWS * BYTES;
+        ck_same_u64("pack", apart ? QB_OK : QB_ERR_ARGUMENT,
+                    (uint64_t)qb_pack(other, QB_U8, ROWS, COUNT, BITS, 0, middle, &fault));
+        // The gap behind the last row is nobody's.
+        const int clear = other + ROWS * COUNT <= middle || other >= middle + APART + BYTES;
+        ck_same_u64("unpack", clear ? QB_OK : QB_ERR_ARGUMENT,
+                    (uint64_t)qb_unpack(middle, APART, ROWS, COUNT, BITS, 0, QB_U8, other));
+        memset(x, 0, sizeof x);
+    }
+}
+
 static void check(const struct qb_kernels *ref, const struct qb_kernels *test)
 {
     (void)ref;
@@ -206,6 +227,7 @@ static void check(const struct qb_kernels *ref, const struct qb_kernels *test)
         for (int dtype = 0; dtype < DTYPES; dtype++)
             for (int bits = 3; bits <= 5; bits++) large_case(dtype, bits, bits);
     if (ck_kernel("pack_arguments")) check_arguments();
+    if (ck_kernel("pack_overlap")) check_overlap();
 }
 
 // ---- benchmarks -------------------------------------------------------------------------------------

@@ -65,21 +65,22 @@ static float half_value(uint16_t h)
     return size != size ? float_of(0x7FC00000u) : (float)(h >> 15 ? -size : size);
 }
 
-// Nearest half by search over the 0x7C00 finite magnitudes, ties to the even one.
-static uint16_t half_of(float x)
+// Nearest half or bfloat16 by search over the finite magnitudes, ties to the even one.
+static uint16_t narrowed(float x, int bf16)
 {
+    const unsigned infinity = bf16 ? 0x7F80 : 0x7C00;
+    const double beyond = bf16 ? 0x1p128 : 0x1p16, size = fabs((double)x);
     const uint16_t sign = (uint16_t)(bits_of(x) >> 16 & 0x8000);
-    const double size = fabs((double)x);
-    if (x != x) return 0x7E00;
-    unsigned low = 0, high = 0x7C00; // value(low) <= size < value(high), 0x7C00 as 2^16
-    if (size >= 65536) return (uint16_t)(sign | 0x7C00);
+    if (x != x) return bf16 ? 0x7FC0 : 0x7E00;
+    if (size >= beyond) return (uint16_t)(sign | infinity);
+    unsigned low = 0, high = infinity; // value of low <= size < value of high, infinity as `beyond`
+    double below = 0, above = beyond;
     while (high - low > 1) {
         const unsigned middle = (low + high) / 2;
-        if ((double)half_value((uint16_t)middle) <= size) low = middle;
-        else high = middle;
+        const float value = bf16 ? float_of(middle << 16) : half_value((uint16_t)middle);
+        if ((double)value <= size) low = middle, below = (double)value;
+        else high = middle, above = (double)value;
     }
-    const double below = (double)half_value((uint16_t)low);
-    const double above = high == 0x7C00 ? 65536 : (double)half_value((uint16_t)high);
     const double a = size - below, b = above - size;
     return (uint16_t)(sign | (a < b || (a == b && !(low & 1)) ? low : high));
 }
@@ -112,17 +113,17 @@ static void widen_case(const struct qb_kernels *ref, const struct qb_kernels *te
 }
 
 static void narrow_case(const struct qb_kernels *ref, const struct qb_kernels *test, float *x,
-                        size_t n, int at)
+                        size_t n, int at, int bf16)
 {
-    const int no_ties = ref != test && processor_rounds_ties_up();
+    const int no_ties = !bf16 && ref != test && processor_rounds_ties_up();
     for (size_t i = 0; no_ties && i < n; i++)
         if (isfinite(x[i])) x[i] = float_of(bits_of(x[i]) | 1);
     uint16_t *const a = place_halves(&want, n, CK_END);
     uint16_t *const b = place_halves(&got, n, at);
     if (ref == test)
-        for (size_t i = 0; i < n; i++) a[i] = half_of(x[i]);
-    else ref->narrow_f16(x, n, a);
-    test->narrow_f16(x, n, b);
+        for (size_t i = 0; i < n; i++) a[i] = narrowed(x[i], bf16);
+    else (bf16 ? ref->narrow_bf16 : ref->narrow_f16)(x, n, a);
+    (bf16 ? test->narrow_bf16 : test->narrow_f16)(x, n, b);
     ck_same("halves", a, b, n * 2);
     ck_canaries(&got);
 }
@@ -148,7 +149,7 @@ static void check_widen(const struct qb_kernels *ref, const struct qb_kernels *t
     }
 }
 
-static void check_narrow(const struct qb_kernels *ref, const struct qb_kernels *test)
+static void check_narrow(const struct qb_kernels *ref, const struct qb_kernels *test, int bf16)
 {
     for (size_t n = 0; n <= SHORT; n++) {
         for (int at = CK_END; at < 64; at++) {
@@ -156,18 +157,21 @@ static void check_narrow(const struct qb_kernels *ref, const struct qb_kernels *
             ck_case("n=%zu out=%d", n, at);
             float *const x = place_floats(&in, n, at & 1 ? CK_END : at);
             fill_floats(x, n, (enum floats)(at & 3));
-            narrow_case(ref, test, x, n, at);
+            narrow_case(ref, test, x, n, at, bf16);
         }
     }
-    // Every float's upper 19 bits, which a half can hold, with lower bits around a tie.
-    static const uint32_t lower[8] = {0, 1, 0xFFF, 0x1000, 0x1001, 0x17FF, 0x1FFF, 0x0800};
+    // Every value of the upper bits, which the result can hold, with dropped bits around a tie.
     enum { CHUNK = 1 << 12 };
+    const int dropped = bf16 ? 16 : 13;
+    const uint32_t tie = 1u << (dropped - 1), all = 2 * tie - 1;
+    const uint32_t lower[8] = {0, 1, tie - 1, tie, tie + 1, tie + tie / 2, all, tie / 2};
     float *const x = place_floats(&in, CHUNK, CK_END);
-    for (uint32_t first = 0; first < 1u << 22; first += CHUNK) {
+    for (uint32_t first = 0; first < 8u << (32 - dropped); first += CHUNK) {
         if (ck_skip()) continue;
         ck_case("upper bits from %05x", (unsigned)(first >> 3));
-        for (uint32_t i = 0; i < CHUNK; i++) x[i] = float_of((first + i) >> 3 << 13 | lower[i & 7]);
-        narrow_case(ref, test, x, CHUNK, CK_END);
+        for (uint32_t i = 0; i < CHUNK; i++)
+            x[i] = float_of((first + i) >> 3 << dropped | lower[i & 7]);
+        narrow_case(ref, test, x, CHUNK, CK_END, bf16);
     }
 }
 
@@ -342,7 +346,8 @@ static void decode_case(const struct qb_kernels *ref, const struct qb_kernels *t
 static void check(const struct qb_kernels *ref, const struct qb_kernels *test)
 {
     if (ck_kernel("widen_f16")) check_widen(ref, test);
-    if (ck_kernel("narrow_f16")) check_narrow(ref, test);
+    if (ck_kernel("narrow_f16")) check_narrow(ref, test, 0);
+    if (ck_kernel("narrow_bf16")) check_narrow(ref, test, 1);
     if (ck_kernel("range")) for_each_shape(ref, test, range_case);
     if (ck_kernel("encode")) for_each_shape(ref, test, encode_case);
     if (ck_kernel("encode_sweep")) check_encode_sweep(ref, test);
@@ -372,6 +377,12 @@ static void run_narrow(void *context)
 {
     const struct job *const j = (const struct job *)context;
     j->k->narrow_f16(j->x, BENCH, j->half);
+}
+
+static void run_narrow_bf16(void *context)
+{
+    const struct job *const j = (const struct job *)context;
+    j->k->narrow_bf16(j->x, BENCH, j->half);
 }
 
 static void run_range(void *context)
@@ -436,6 +447,7 @@ static void bench(const struct qb_kernels *ref, const struct qb_kernels *test)
     j.codes = (uint8_t *)ck_memory(BENCH);
     if (ck_kernel("widen_f16")) bench_one(ref, &j, run_widen);
     if (ck_kernel("narrow_f16")) bench_one(ref, &j, run_narrow);
+    if (ck_kernel("narrow_bf16")) bench_one(ref, &j, run_narrow_bf16);
     static const size_t groups[] = {32, 64, 128, BENCH, 16, 8, 48, 20, 5, 1};
     for (size_t i = 0; i < sizeof groups / sizeof *groups; i++) {
         j.group = groups[i];
