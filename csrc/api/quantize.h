@@ -54,7 +54,11 @@ void qb_job_store(struct qb_job *j, size_t at, size_t n);
 // Searches better parameters for the groups of x, which is row `row` from column `col` on.
 void qb_job_search(struct qb_job *j, size_t row, size_t col, const float *x, size_t n, size_t group);
 
-// Groups that do not fit a tile, or one for the whole tensor.
-int qb_quantize_long(struct qb_job *j);
+// Codes, and zero points, go to row `row` from its first-th group on, until the end.
+void qb_job_start(struct qb_job *j, size_t row, size_t first);
+void qb_job_end(struct qb_job *j);
+
+// Rows [row, end) of groups that do not fit a tile; one row stands for a whole tensor with one scale.
+int qb_quantize_long(struct qb_job *j, size_t row, size_t end);
 
 #endif

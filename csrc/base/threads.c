@@ -11,8 +11,6 @@
 
 #include <stdlib.h>
 
-enum { MAX_THREADS = 256 };
-
 // Below this much traffic a part is not worth handing over; measured, see benchmarks/README.md.
 static const size_t least_bytes = (size_t)128 << 10;
 
@@ -25,7 +23,7 @@ static struct {
     qb_atomic_int wanted; // threads, the caller's included; 0: not asked yet
     qb_atomic_int spin_us;
     int workers;
-    qb_thread threads[MAX_THREADS];
+    qb_thread threads[QB_MOST_THREADS];
     qb_mutex mutex;
     qb_condition wake;
     qb_task_fn *task;
@@ -47,7 +45,7 @@ int qb_num_threads(void)
     if (n == 0) {
         n = positive_env("PYQBITS_NUM_THREADS", 0);
         if (n < 1) n = qb_usable_cpus();
-        n = n > MAX_THREADS ? MAX_THREADS : n;
+        n = n > QB_MOST_THREADS ? QB_MOST_THREADS : n;
         qb_atomic_store(&pool.spin_us, positive_env("PYQBITS_SPIN_US", 30));
         qb_atomic_store(&pool.wanted, n);
     }
@@ -56,7 +54,7 @@ int qb_num_threads(void)
 
 int qb_set_num_threads(int n)
 {
-    if (n < 1 || n > MAX_THREADS) return QB_ERR_ARGUMENT;
+    if (n < 1 || n > QB_MOST_THREADS) return QB_ERR_ARGUMENT;
     qb_num_threads();
     qb_atomic_store(&pool.wanted, n);
     return QB_OK;
@@ -92,7 +90,7 @@ static void work(int index, int seen)
 
 static struct start {
     int index, seen;
-} starts[MAX_THREADS];
+} starts[QB_MOST_THREADS];
 
 static QB_THREAD_RESULT run_worker(void *argument)
 {

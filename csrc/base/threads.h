@@ -6,6 +6,8 @@
 
 #include <stddef.h>
 
+enum { QB_MOST_THREADS = 256 };
+
 // How many threads to cut `bytes` of traffic (or what takes as long) into, at most `pieces`: 1 where
 // waking others would cost more than it gains.
 size_t qb_parts(size_t bytes, size_t pieces);
