@@ -16,7 +16,7 @@ from .formats import Format, as_format
 from .qarray import QArray
 
 _SEARCHES = {"rtn": lib.QB_SEARCH_RTN, "mse": lib.QB_SEARCH_MSE, "best": lib.QB_SEARCH_BEST}
-_BLOCK = 1 << 18  # elements copied at a time where the input cannot be read in place
+_BLOCK = 1 << 16  # elements copied at a time where the input cannot be read in place
 
 
 def quantize(

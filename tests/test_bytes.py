@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 import pyqbits as qb
 
-FORMATS = ("int4_g32", "uint3_g8", "uint5_g16_z", "int1_row", "uint2_tensor_z", "uint6_g3_bf16", "int7_g4_f32")
+FORMATS = ("int4_g32", "uint3_g8", "uint5_g16_z", "int1_row", "uint2_tensor_z", "uint6_g3_bf16")
 X = np.random.default_rng(1).standard_normal((6, 5, 40)).astype(np.float32)
 
 

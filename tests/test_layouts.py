@@ -1,5 +1,7 @@
 """quantize and compare give the same whatever the memory layout, byte order and axis of their input."""
 
+import tracemalloc
+
 import ml_dtypes
 import numpy as np
 import pytest
@@ -63,3 +65,15 @@ def test_the_first_value_that_is_not_finite_is_named(layout, data):
     zeroed = np.where(np.isnan(x), x.dtype.type(0), x).astype(x.dtype)
     taken = qb.quantize(x, "int4_g4", axis=axis, nonfinite="zero")
     assert taken.tobytes() == qb.quantize(zeroed, "int4_g4", axis=axis).tobytes()
+
+
+@pytest.mark.parametrize("dtype", [np.float16, np.float32, np.float64, ml_dtypes.bfloat16, ">f4"])
+def test_the_input_is_not_copied_whole(dtype):
+    """Neither into float32, nor where strides and byte order make a copy of rows needed."""
+    x = np.zeros((64, 40, 2048), dtype)[:, ::2]
+    for axis, importance in ((2, None), (0, None), (2, np.ones((64, 1, 2048), np.float32))):
+        tracemalloc.start()
+        q = qb.quantize(x, "int4_g32", axis=axis, importance=importance)
+        _, peak = tracemalloc.get_traced_memory()
+        tracemalloc.stop()
+        assert peak - q.nbytes < x.size  # a byte an element would be more

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// qb_pack, qb_unpack: rows of any integer dtype to and from packed bytes. One-byte codes go straight
-// to the kernels; wider ones through a tile that stays in the first-level cache.
+// qb_pack, qb_unpack: rows of any integer dtype to and from packed bytes. One-byte codes go
+// straight to the kernels; wider ones through a tile that stays in the first-level cache.
 #include "../base/checked.h"
 #include "../base/dispatch.h"
 #include "../base/threads.h"

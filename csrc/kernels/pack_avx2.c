@@ -2,7 +2,8 @@
 // Packing, 32 codes a step. Byte shuffles bring the bytes that hold a code into a 16-bit lane, and
 // multiplications by powers of two do what AVX2 lacks: shifts by a different count in each lane.
 //   unpack  vpshufb, vpmulhuw (even codes, a right shift) and vpmullw (odd codes, a left shift)
-//   pack    vpmaddubsw, vpmaddwd (2 and 4 codes side by side), odd widths vpsllvd + vpsrlq (8), vpshufb
+//   pack    vpmaddubsw, vpmaddwd (2 and 4 codes side by side), vpsllvd + vpsrlq (8: odd widths),
+//           vpshufb
 // What is left when a step would touch bytes outside the extents goes to the scalar kernel.
 #include "kernels.h"
 
@@ -13,13 +14,14 @@
 #if QB_X86
 enum { STEP = 32 };
 
-// ---- tables -----------------------------------------------------------------------------------------
+// ---- tables -------------------------------------------------------------------------------------
 
-// Where code k of a step lies: bit k*b of the step's bytes. Up to 4 bits the 16 bytes of a step are in
-// both lanes; above, the low lane *ends* with its 16 codes' 2b bytes, so that one load serves both.
+// Where code k of a step lies: bit k*b of the step's bytes. Up to 4 bits the 16 bytes of a step are
+// in both lanes; above, the low lane *ends* with its 16 codes' 2b bytes, so that one load serves
+// both.
 #define BASE(b, k) ((b) > 4 ? ((k) < 16 ? 16 - 2 * (b) : -2 * (b)) : 0)
 #define BYTE_AT(byte) ((byte) < 0 || (byte) > 15 ? 0x80 : (byte)) // 0x80: a zero
-// Even codes are shifted right by 1..8 bits, counted from the byte before where they start on a byte.
+// Even codes are shifted right by 1..8 bits: those that start on a byte, from the byte before.
 #define EVEN_BYTE(b, k) (((k) * (b) + 7) / 8 - 1 + BASE(b, k))
 #define EVEN_SHIFT(b, k) ((k) * (b) - 8 * (((k) * (b) + 7) / 8 - 1))
 #define ODD_BYTE(b, k) ((k) * (b) / 8 + BASE(b, k))
@@ -37,20 +39,24 @@ static const struct {
     uint8_t even_bytes[STEP], odd_bytes[STEP];
     uint16_t even_factors[STEP / 2], odd_factors[STEP / 2];
 } unpack_tables[QB_MAX_BITS] = {
-#define X(b)                                                                                      \
-    [b] = {{PAIRS(EVEN_PAIR, b)}, {PAIRS(ODD_PAIR, b)}, {PAIRS(EVEN_FACTOR, b)}, {PAIRS(ODD_FACTOR, b)}},
+#define X(b)                                                                                       \
+    [b] = {{PAIRS(EVEN_PAIR, b)},                                                                  \
+           {PAIRS(ODD_PAIR, b)},                                                                   \
+           {PAIRS(EVEN_FACTOR, b)},                                                                \
+           {PAIRS(ODD_FACTOR, b)}},
     QB_SUB_BYTE_WIDTHS(X)
 #undef X
 };
 
-// Codes side by side in units of 4 bytes, or where 4 codes do not fill whole bytes of 8, use the unit's
-// low bytes: byte i of a lane's 2b is byte i % used of unit i / used.
+// Codes side by side in units of 4 bytes, or where 4 codes do not fill whole bytes of 8, use the
+// unit's low bytes: byte i of a lane's 2b is byte i % used of unit i / used.
 #define UNIT(b) ((b) % 2 ? 8 : 4)
 #define USED(b) (UNIT(b) * (b) / 8)
 #define SQUEEZED(b, i) ((i) < 2 * (b) ? (i) / USED(b) * UNIT(b) + (i) % USED(b) : 0x80)
-#define SQUEEZED_LANE(b)                                                                          \
-    SQUEEZED(b, 0), SQUEEZED(b, 1), SQUEEZED(b, 2), SQUEEZED(b, 3), SQUEEZED(b, 4), SQUEEZED(b, 5), \
-    SQUEEZED(b, 6), SQUEEZED(b, 7), SQUEEZED(b, 8), SQUEEZED(b, 9), SQUEEZED(b, 10), SQUEEZED(b, 11), \
+#define SQUEEZED_LANE(b)                                                                           \
+    SQUEEZED(b, 0), SQUEEZED(b, 1), SQUEEZED(b, 2), SQUEEZED(b, 3),                                \
+    SQUEEZED(b, 4), SQUEEZED(b, 5), SQUEEZED(b, 6), SQUEEZED(b, 7),                                \
+    SQUEEZED(b, 8), SQUEEZED(b, 9), SQUEEZED(b, 10), SQUEEZED(b, 11),                              \
     SQUEEZED(b, 12), SQUEEZED(b, 13), SQUEEZED(b, 14), SQUEEZED(b, 15)
 static const uint8_t squeeze_tables[QB_MAX_BITS][16] = {
 #define X(b) [b] = {SQUEEZED_LANE(b)},
@@ -79,7 +85,7 @@ QB_INLINE size_t whole_steps(size_t n, size_t reach, const int bits)
     return steps < n / STEP ? steps : n / STEP;
 }
 
-// ---- unpack -----------------------------------------------------------------------------------------
+// ---- unpack -------------------------------------------------------------------------------------
 
 // Bytes that load_step reads, from the first of the step's.
 QB_INLINE size_t load_reach(const int bits)
@@ -113,12 +119,14 @@ QB_INLINE __m256i unpack_step(__m256i x, const int bits)
     const __m256i odd = _mm256_shuffle_epi8(x, load(unpack_tables[bits].odd_bytes));
     const __m256i low = _mm256_mulhi_epu16(even, load(unpack_tables[bits].even_factors));
     const __m256i high = _mm256_mullo_epi16(odd, load(unpack_tables[bits].odd_factors));
-    return _mm256_or_si256(_mm256_and_si256(low, mask), _mm256_and_si256(high, _mm256_slli_epi16(mask, 8)));
+    return _mm256_or_si256(_mm256_and_si256(low, mask),
+                           _mm256_and_si256(high, _mm256_slli_epi16(mask, 8)));
 }
 
-// Unpacks the codes of all whole steps that stay inside the extents; returns how many that were. Called
-// with constant zeros for flip and sub, it has two operations of eleven less.
-QB_INLINE size_t unpack(const uint8_t *in, size_t n, uint8_t flip, uint8_t sub, uint8_t *codes, const int bits)
+// Unpacks the codes of all whole steps that stay inside the extents; returns how many that were.
+// Called with constant zeros for flip and sub, it has two operations of eleven less.
+QB_INLINE size_t unpack(const uint8_t *in, size_t n, uint8_t flip, uint8_t sub, uint8_t *codes,
+                        const int bits)
 {
     const __m256i flips = _mm256_set1_epi8((char)flip), subs = _mm256_set1_epi8((char)sub);
     const size_t steps = whole_steps(n, load_reach(bits), bits);
@@ -129,7 +137,7 @@ QB_INLINE size_t unpack(const uint8_t *in, size_t n, uint8_t flip, uint8_t sub, 
     return steps * STEP;
 }
 
-// ---- pack -------------------------------------------------------------------------------------------
+// ---- pack ---------------------------------------------------------------------------------------
 
 // Bytes that pack_step writes.
 QB_INLINE size_t store_reach(const int bits)
@@ -176,7 +184,8 @@ QB_INLINE uint64_t or_lanes(__m256i x, const int width)
 }
 
 // Packs whole steps as unpack does; *seen is the bitwise or of their codes plus bias.
-QB_INLINE size_t pack(const uint8_t *codes, size_t n, uint8_t bias, uint8_t *out, uint8_t *seen, const int bits)
+QB_INLINE size_t pack(const uint8_t *codes, size_t n, uint8_t bias, uint8_t *out, uint8_t *seen,
+                      const int bits)
 {
     const __m256i biases = _mm256_set1_epi8((char)bias);
     const size_t steps = whole_steps(n, store_reach(bits), bits);
@@ -190,22 +199,26 @@ QB_INLINE size_t pack(const uint8_t *codes, size_t n, uint8_t bias, uint8_t *out
     return steps * STEP;
 }
 
-// ---- narrow -----------------------------------------------------------------------------------------
+// ---- narrow -------------------------------------------------------------------------------------
 
 QB_INLINE __m256i add_lanes(__m256i x, __m256i y, const int width)
 {
-    return width == 16 ? _mm256_add_epi16(x, y) : width == 32 ? _mm256_add_epi32(x, y) : _mm256_add_epi64(x, y);
+    return width == 16   ? _mm256_add_epi16(x, y)
+           : width == 32 ? _mm256_add_epi32(x, y)
+                         : _mm256_add_epi64(x, y);
 }
 
-// 16 codes to words below 256. From 64 bits the lanes hold every second pair of codes, from 32 bits every
-// second four: the order of the packing instructions, put right once by narrow_step.
+// 16 codes to words below 256. From 64 bits the lanes hold every second pair of codes, from 32 bits
+// every second four: the order of the packing instructions, put right once by narrow_step.
 QB_INLINE __m256i narrow_half(const __m256i *x, const int width)
 {
     if (width == 16) return _mm256_and_si256(x[0], _mm256_set1_epi16(0xFF));
     __m256i a = x[0], b = x[1];
     if (width == 64) { // the low halves of two vectors
-        a = _mm256_castps_si256(_mm256_shuffle_ps(_mm256_castsi256_ps(x[0]), _mm256_castsi256_ps(x[1]), 0x88));
-        b = _mm256_castps_si256(_mm256_shuffle_ps(_mm256_castsi256_ps(x[2]), _mm256_castsi256_ps(x[3]), 0x88));
+        a = _mm256_castps_si256(
+            _mm256_shuffle_ps(_mm256_castsi256_ps(x[0]), _mm256_castsi256_ps(x[1]), 0x88));
+        b = _mm256_castps_si256(
+            _mm256_shuffle_ps(_mm256_castsi256_ps(x[2]), _mm256_castsi256_ps(x[3]), 0x88));
     }
     const __m256i low = _mm256_set1_epi32(0xFF);
     return _mm256_packus_epi32(_mm256_and_si256(a, low), _mm256_and_si256(b, low));
@@ -213,8 +226,10 @@ QB_INLINE __m256i narrow_half(const __m256i *x, const int width)
 
 QB_INLINE __m256i narrow_step(const __m256i *x, const int width)
 {
-    const __m256i bytes = _mm256_packus_epi16(narrow_half(x, width), narrow_half(x + width / 16, width));
-    if (width == 32) return _mm256_permutevar8x32_epi32(bytes, _mm256_setr_epi32(0, 4, 1, 5, 2, 6, 3, 7));
+    const __m256i bytes = _mm256_packus_epi16(narrow_half(x, width),
+                                              narrow_half(x + width / 16, width));
+    if (width == 32)
+        return _mm256_permutevar8x32_epi32(bytes, _mm256_setr_epi32(0, 4, 1, 5, 2, 6, 3, 7));
     const __m256i halves = _mm256_permute4x64_epi64(bytes, 0xD8);
     if (width == 16) return halves;
     const __m128i pairs = _mm_setr_epi8(0, 1, 8, 9, 2, 3, 10, 11, 4, 5, 12, 13, 6, 7, 14, 15);
@@ -222,7 +237,8 @@ QB_INLINE __m256i narrow_step(const __m256i *x, const int width)
 }
 
 // Narrows whole steps; returns how many codes that were.
-QB_INLINE size_t narrow(const void *codes, size_t n, uint8_t bias, uint8_t *out, uint64_t *seen, const int width)
+QB_INLINE size_t narrow(const void *codes, size_t n, uint8_t bias, uint8_t *out, uint64_t *seen,
+                        const int width)
 {
     const __m256i biases = width == 16   ? _mm256_set1_epi16(bias)
                            : width == 32 ? _mm256_set1_epi32(bias)
@@ -241,34 +257,36 @@ QB_INLINE size_t narrow(const void *codes, size_t n, uint8_t bias, uint8_t *out,
     return n / STEP * STEP;
 }
 
-// ---- the kernels ------------------------------------------------------------------------------------
+// ---- the kernels --------------------------------------------------------------------------------
 
-#define X(bits)                                                                                   \
-    uint8_t qb_pack_u##bits##_avx2(const uint8_t *codes, size_t n, uint8_t bias, uint8_t *out)    \
-    {                                                                                             \
-        uint8_t seen;                                                                             \
-        const size_t done = pack(codes, n, bias, out, &seen, bits);                               \
-        if (done == n) return seen;                                                               \
-        return seen | qb_pack_u##bits##_scalar(codes + done, n - done, bias, out + done / 8 * bits); \
-    }                                                                                             \
-    void qb_unpack_u##bits##_avx2(const uint8_t *in, size_t n, uint8_t flip, uint8_t sub,         \
-                                  uint8_t *codes)                                                 \
-    {                                                                                             \
-        const size_t done = flip | sub ? unpack(in, n, flip, sub, codes, bits)                    \
-                                       : unpack(in, n, 0, 0, codes, bits);                        \
-        if (done == n) return;                                                                    \
-        qb_unpack_u##bits##_scalar(in + done / 8 * bits, n - done, flip, sub, codes + done);      \
+#define X(bits)                                                                                    \
+    uint8_t qb_pack_u##bits##_avx2(const uint8_t *codes, size_t n, uint8_t bias, uint8_t *out)     \
+    {                                                                                              \
+        uint8_t seen;                                                                              \
+        const size_t done = pack(codes, n, bias, out, &seen, bits);                                \
+        if (done == n) return seen;                                                                \
+        return seen |                                                                              \
+               qb_pack_u##bits##_scalar(codes + done, n - done, bias, out + done / 8 * bits);      \
+    }                                                                                              \
+    void qb_unpack_u##bits##_avx2(const uint8_t *in, size_t n, uint8_t flip, uint8_t sub,          \
+                                  uint8_t *codes)                                                  \
+    {                                                                                              \
+        const size_t done = flip | sub ? unpack(in, n, flip, sub, codes, bits)                     \
+                                       : unpack(in, n, 0, 0, codes, bits);                         \
+        if (done == n) return;                                                                     \
+        qb_unpack_u##bits##_scalar(in + done / 8 * bits, n - done, flip, sub, codes + done);       \
     }
 QB_WIDTHS(X)
 #undef X
 
-#define NARROW(width)                                                                             \
-    uint64_t qb_narrow_##width##_avx2(const void *codes, size_t n, uint8_t bias, uint8_t *out)    \
-    {                                                                                             \
-        uint64_t seen;                                                                            \
-        const size_t done = narrow(codes, n, bias, out, &seen, width);                            \
-        const uint##width##_t *const rest = (const uint##width##_t *)codes + done;                \
-        return done == n ? seen : seen | qb_narrow_##width##_scalar(rest, n - done, bias, out + done); \
+#define NARROW(width)                                                                              \
+    uint64_t qb_narrow_##width##_avx2(const void *codes, size_t n, uint8_t bias, uint8_t *out)     \
+    {                                                                                              \
+        uint64_t seen;                                                                             \
+        const size_t done = narrow(codes, n, bias, out, &seen, width);                             \
+        const uint##width##_t *const rest = (const uint##width##_t *)codes + done;                 \
+        return done == n ? seen                                                                    \
+                         : seen | qb_narrow_##width##_scalar(rest, n - done, bias, out + done);    \
     }
 NARROW(16)
 NARROW(32)

@@ -1,7 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 // Packing, 64 codes a step, with the byte permutations of VBMI.
 //   unpack  vpermb (the b bytes of 8 codes into each word), vpmultishiftqb (each code to its byte)
-//   pack    vpmaddubsw, vpmaddwd (2 and 4 codes side by side), odd widths vpsrlq + vpternlogq (8), vpermb
+//   pack    vpmaddubsw, vpmaddwd (2 and 4 codes side by side), vpsrlq + vpternlogq (8: odd
+//           widths), vpermb
 // Whole vectors are loaded and stored while they stay inside the extents; what follows is masked.
 #include "kernels.h"
 
@@ -12,11 +13,11 @@
 #if QB_X86
 enum { STEP = 64 };
 
-// ---- tables: eight bytes for each of the eight words ----------------------------------------------------
+// ---- tables: eight bytes for each of the eight words --------------------------------------------
 
-#define EIGHT(item, b, w)                                                                         \
-    item(b, w, 0) item(b, w, 1) item(b, w, 2) item(b, w, 3) item(b, w, 4) item(b, w, 5) item(b, w, 6) \
-    item(b, w, 7)
+#define EIGHT(item, b, w)                                                                          \
+    item(b, w, 0) item(b, w, 1) item(b, w, 2) item(b, w, 3)                                        \
+    item(b, w, 4) item(b, w, 5) item(b, w, 6) item(b, w, 7)
 #define WORDS(item, b)                                                                            \
     EIGHT(item, b, 0) EIGHT(item, b, 1) EIGHT(item, b, 2) EIGHT(item, b, 3) EIGHT(item, b, 4)     \
     EIGHT(item, b, 5) EIGHT(item, b, 6) EIGHT(item, b, 7)
@@ -24,8 +25,8 @@ enum { STEP = 64 };
 // Word w of 8 codes starts at byte w*b; the bytes after its b are masked off later.
 #define SPREAD(b, w, i) ((w) * (b) + (i)) % 64,
 #define SHIFT(b, w, i) (i) * (b),
-// As many codes side by side as fill whole bytes are in a unit of 2 (four bits), 4 (two, six) or 8 bytes and
-// use its low ones: output byte j = 8w + i is byte j % used of unit j / used.
+// As many codes side by side as fill whole bytes are in a unit of 2 (four bits), 4 (two, six) or 8
+// bytes and use its low ones: output byte j = 8w + i is byte j % used of unit j / used.
 #define UNIT(b) ((b) == 4 ? 2 : (b) % 2 ? 8 : 4)
 #define USED(b) (UNIT(b) * (b) / 8)
 #define SQUEEZE(b, w, i) ((8 * (w) + (i)) / USED(b) * UNIT(b) + (8 * (w) + (i)) % USED(b)) % 64,
@@ -52,7 +53,7 @@ QB_INLINE size_t whole_steps(size_t n, const int bits)
     return steps < n / STEP ? steps : n / STEP;
 }
 
-// ---- unpack -----------------------------------------------------------------------------------------
+// ---- unpack -------------------------------------------------------------------------------------
 
 QB_INLINE __m512i unpack_step(__m512i x, __m512i flips, __m512i subs, const int bits)
 {
@@ -64,7 +65,8 @@ QB_INLINE __m512i unpack_step(__m512i x, __m512i flips, __m512i subs, const int 
     return _mm512_sub_epi8(x, subs);
 }
 
-QB_INLINE void unpack(const uint8_t *in, size_t n, uint8_t flip, uint8_t sub, uint8_t *codes, const int bits)
+QB_INLINE void unpack(const uint8_t *in, size_t n, uint8_t flip, uint8_t sub, uint8_t *codes,
+                      const int bits)
 {
     const __m512i flips = _mm512_set1_epi8((char)flip), subs = _mm512_set1_epi8((char)sub);
     const uint8_t *const whole = codes + whole_steps(n, bits) * STEP, *const end = codes + n;
@@ -78,7 +80,7 @@ QB_INLINE void unpack(const uint8_t *in, size_t n, uint8_t flip, uint8_t sub, ui
     }
 }
 
-// ---- pack -------------------------------------------------------------------------------------------
+// ---- pack ---------------------------------------------------------------------------------------
 
 // 64 codes to the 8b low bytes of the result.
 QB_INLINE __m512i pack_step(__m512i x, const int bits)
@@ -94,7 +96,8 @@ QB_INLINE __m512i pack_step(__m512i x, const int bits)
     if (bits != 4) x = _mm512_madd_epi16(x, _mm512_set1_epi32(1 | 1 << (2 * bits + 16)));
     if (UNIT(bits) == 8) {
         const __m512i low = _mm512_set1_epi64(((int64_t)1 << 4 * bits) - 1);
-        x = _mm512_ternarylogic_epi64(x, _mm512_srli_epi64(x, 32 - 4 * bits), low, 0xE4); // low ? x : shifted
+        const __m512i shifted = _mm512_srli_epi64(x, 32 - 4 * bits);
+        x = _mm512_ternarylogic_epi64(x, shifted, low, 0xE4); // low ? x : shifted
     }
     return _mm512_permutexvar_epi8(_mm512_loadu_si512(tables[bits].squeeze), x);
 }
@@ -102,7 +105,8 @@ QB_INLINE __m512i pack_step(__m512i x, const int bits)
 // The bitwise or of the vector's integers of `width` bits.
 QB_INLINE uint64_t or_lanes(__m512i x, const int width)
 {
-    const __m256i half = _mm256_or_si256(_mm512_castsi512_si256(x), _mm512_extracti64x4_epi64(x, 1));
+    const __m256i half = _mm256_or_si256(_mm512_castsi512_si256(x),
+                                         _mm512_extracti64x4_epi64(x, 1));
     const __m128i y = _mm_or_si128(_mm256_castsi256_si128(half), _mm256_extracti128_si256(half, 1));
     uint64_t word = (uint64_t)_mm_cvtsi128_si64(_mm_or_si128(y, _mm_unpackhi_epi64(y, y)));
     for (int shift = 32; shift >= width; shift /= 2) word |= word >> shift;
@@ -117,7 +121,8 @@ QB_INLINE uint8_t pack(const uint8_t *codes, size_t n, uint8_t bias, uint8_t *ou
     for (; codes < whole; codes += STEP, out += 8 * bits) {
         const __m512i x = _mm512_loadu_si512(codes);
         seen = _mm512_or_si512(seen, _mm512_add_epi8(x, biases));
-        _mm512_storeu_si512(out, pack_step(x, bits)); // the next step overwrites what is not its own
+        // The next step overwrites what is not this one's.
+        _mm512_storeu_si512(out, pack_step(x, bits));
     }
     for (; codes < end; codes += STEP, out += 8 * bits) {
         const size_t left = (size_t)(end - codes), count = left < STEP ? left : STEP;
@@ -129,10 +134,11 @@ QB_INLINE uint8_t pack(const uint8_t *codes, size_t n, uint8_t bias, uint8_t *ou
     return (uint8_t)or_lanes(seen, 8);
 }
 
-// ---- narrow -----------------------------------------------------------------------------------------
+// ---- narrow -------------------------------------------------------------------------------------
 
 // Narrows whole vectors; returns how many codes that were.
-QB_INLINE size_t narrow(const void *codes, size_t n, uint8_t bias, uint8_t *out, uint64_t *seen, const int width)
+QB_INLINE size_t narrow(const void *codes, size_t n, uint8_t bias, uint8_t *out, uint64_t *seen,
+                        const int width)
 {
     const size_t lanes = 512 / (size_t)width;
     const uint8_t *from = (const uint8_t *)codes;
@@ -154,7 +160,7 @@ QB_INLINE size_t narrow(const void *codes, size_t n, uint8_t bias, uint8_t *out,
     return n / lanes * lanes;
 }
 
-// ---- the kernels ------------------------------------------------------------------------------------
+// ---- the kernels --------------------------------------------------------------------------------
 
 #define X(bits)                                                                                   \
     uint8_t qb_pack_u##bits##_avx512(const uint8_t *codes, size_t n, uint8_t bias, uint8_t *out)  \
@@ -169,13 +175,14 @@ QB_INLINE size_t narrow(const void *codes, size_t n, uint8_t bias, uint8_t *out,
 QB_WIDTHS(X)
 #undef X
 
-#define NARROW(width)                                                                             \
-    uint64_t qb_narrow_##width##_avx512(const void *codes, size_t n, uint8_t bias, uint8_t *out)  \
-    {                                                                                             \
-        uint64_t seen;                                                                            \
-        const size_t done = narrow(codes, n, bias, out, &seen, width);                            \
-        const uint##width##_t *const rest = (const uint##width##_t *)codes + done;                \
-        return done == n ? seen : seen | qb_narrow_##width##_scalar(rest, n - done, bias, out + done); \
+#define NARROW(width)                                                                              \
+    uint64_t qb_narrow_##width##_avx512(const void *codes, size_t n, uint8_t bias, uint8_t *out)   \
+    {                                                                                              \
+        uint64_t seen;                                                                             \
+        const size_t done = narrow(codes, n, bias, out, &seen, width);                             \
+        const uint##width##_t *const rest = (const uint##width##_t *)codes + done;                 \
+        return done == n ? seen                                                                    \
+                         : seen | qb_narrow_##width##_scalar(rest, n - done, bias, out + done);    \
     }
 NARROW(16)
 NARROW(32)

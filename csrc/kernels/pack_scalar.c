@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
-// The packing kernels that define the stream for all others. Eight codes of b bits fill exactly b bytes,
-// so the stream is handled eight codes at a time: as the bytes of one 64-bit word, code 0 lowest,
-// squeezed together or spread apart in three steps of pairs, pairs of pairs and halves.
+// The packing kernels that define the stream for all others. Eight codes of b bits fill exactly b
+// bytes, so the stream is handled eight codes at a time: as the bytes of one 64-bit word, code 0
+// lowest, squeezed together or spread apart in three steps of pairs, pairs of pairs and halves.
 #include "kernels.h"
 
 #include "../base/target.h"
@@ -66,7 +66,8 @@ QB_INLINE uint8_t pack(const uint8_t *codes, size_t n, uint8_t bias, uint8_t *ou
     return (uint8_t)seen;
 }
 
-QB_INLINE void unpack(const uint8_t *in, size_t n, uint8_t flip, uint8_t sub, uint8_t *codes, const int bits)
+QB_INLINE void unpack(const uint8_t *in, size_t n, uint8_t flip, uint8_t sub, uint8_t *codes,
+                      const int bits)
 {
     const uint64_t flips = all_bytes(flip), minus = all_bytes((uint8_t)-sub);
     for (; n >= 8; n -= 8, codes += 8, in += bits) {

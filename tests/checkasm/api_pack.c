@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-// qb_pack and qb_unpack: every integer dtype, rows of any length, which code is reported as out of range.
+// qb_pack and qb_unpack: every integer dtype, rows of any length, which code is out of range.
 #include "checkasm.h"
 
 #include <string.h>
@@ -7,7 +7,8 @@
 static struct buffer in, packed, out;
 
 enum { DTYPES = 8, MAX_CODES = 20000 };
-static const char *const dtype_names[DTYPES] = {"u8", "i8", "u16", "i16", "u32", "i32", "u64", "i64"};
+static const char *const dtype_names[DTYPES] = {"u8",  "i8",  "u16", "i16",
+                                                "u32", "i32", "u64", "i64"};
 
 static size_t width_of(int dtype) { return (size_t)1 << dtype / 2; }
 static int dtype_signed(int dtype) { return dtype & 1; }
@@ -52,14 +53,16 @@ struct shape {
 
 static struct shape any_shape(void)
 {
-    struct shape s = {1, 0, 1 + (int)ck_below(QB_MAX_BITS), (int)ck_below(2), (int)ck_below(DTYPES)};
+    struct shape s = {1, 0, 1 + (int)ck_below(QB_MAX_BITS), (int)ck_below(2),
+                      (int)ck_below(DTYPES)};
     switch (ck_below(4)) {
     case 0: s.count = ck_below(300), s.rows = ck_below(60); break;
     case 1: s.count = 1 + ck_below(9), s.rows = ck_below(2000); break;
     case 2: s.count = ck_below(MAX_CODES); break;
-    default: s.count = 2000 + ck_below(100), s.rows = 1 + ck_below(8); break; // about a tile of the library
+    default: s.count = 2000 + ck_below(100), s.rows = 1 + ck_below(8); break; // about a tile
     }
-    ck_case("rows=%zu count=%zu bits=%d signed=%d %s", s.rows, s.count, s.bits, s.is_signed, dtype_names[s.dtype]);
+    ck_case("rows=%zu count=%zu bits=%d signed=%d %s", s.rows, s.count, s.bits, s.is_signed,
+            dtype_names[s.dtype]);
     return s;
 }
 
@@ -68,7 +71,8 @@ static int offset_for(int dtype) { return (int)(ck_below(64) / width_of(dtype) *
 
 static void fill_legal(void *codes, const struct shape *s)
 {
-    const int64_t lo = least(s->dtype, s->bits, s->is_signed), hi = greatest(s->dtype, s->bits, s->is_signed);
+    const int64_t lo = least(s->dtype, s->bits, s->is_signed),
+                  hi = greatest(s->dtype, s->bits, s->is_signed);
     for (size_t i = 0; i < s->rows * s->count; i++)
         put(codes, s->dtype, i, lo + (int64_t)ck_below((size_t)(hi - lo + 1)));
 }
@@ -77,16 +81,21 @@ static void pack_unpack_case(void)
 {
     if (ck_skip()) return;
     const struct shape s = any_shape();
-    const size_t n = s.rows * s.count, width = width_of(s.dtype), row = row_bytes_of(s.count, s.bits);
+    const size_t n = s.rows * s.count, width = width_of(s.dtype),
+                 row = row_bytes_of(s.count, s.bits);
     void *const codes = ck_place(&in, n * width, ck_below(2) ? CK_END : offset_for(s.dtype));
     fill_legal(codes, &s);
-    uint8_t *bytes = (uint8_t *)ck_place(&packed, s.rows * row, ck_below(2) ? CK_END : (int)ck_below(64));
+    uint8_t *bytes = (uint8_t *)ck_place(&packed, s.rows * row,
+                                         ck_below(2) ? CK_END : (int)ck_below(64));
     qb_fault fault = {0, 0, 0};
-    ck_same_u64("pack", QB_OK, (uint64_t)qb_pack(codes, s.dtype, s.rows, s.count, s.bits, s.is_signed, bytes, &fault));
+    ck_same_u64(
+        "pack", QB_OK,
+        (uint64_t)qb_pack(codes, s.dtype, s.rows, s.count, s.bits, s.is_signed, bytes, &fault));
     ck_canaries(&packed);
     int good = 1;
     for (size_t r = 0; r < s.rows; r++) {
-        for (size_t bit = s.count * (size_t)s.bits; bit < 8 * row; bit++) good &= !bit_at(bytes + r * row, bit);
+        for (size_t bit = s.count * (size_t)s.bits; bit < 8 * row; bit++)
+            good &= !bit_at(bytes + r * row, bit);
         for (size_t i = 0; i < s.count; i++) {
             uint64_t want = 0, got = 0; // in the dtype's own bytes
             memcpy(&want, (const uint8_t *)codes + (r * s.count + i) * width, width);
@@ -95,18 +104,20 @@ static void pack_unpack_case(void)
         }
     }
     ck_true("packed bits", good);
-    if (s.bits == 8 && s.dtype == QB_I8 && !s.is_signed) return; // not every such code can be unpacked
+    if (s.bits == 8 && s.dtype == QB_I8 && !s.is_signed) return; // qb_unpack refuses
 
     // Back, from rows that lie further apart, with garbage in between.
     const size_t apart = row + ck_below(3);
-    uint8_t *const loose = (uint8_t *)ck_place(&in, s.rows ? (s.rows - 1) * apart + row : 0, CK_END);
+    uint8_t *const loose = (uint8_t *)ck_place(&in, s.rows ? (s.rows - 1) * apart + row : 0,
+                                               CK_END);
     ck_fill(loose, in.bytes);
     uint8_t first[MAX_CODES];
     memcpy(first, bytes, s.rows * row);
     for (size_t r = 0; r < s.rows; r++) memcpy(loose + r * apart, first + r * row, row);
     void *const back = ck_place(&out, n * width, ck_below(2) ? CK_END : offset_for(s.dtype));
-    ck_same_u64("unpack", QB_OK,
-                (uint64_t)qb_unpack(loose, apart, s.rows, s.count, s.bits, s.is_signed, s.dtype, back));
+    ck_same_u64(
+        "unpack", QB_OK,
+        (uint64_t)qb_unpack(loose, apart, s.rows, s.count, s.bits, s.is_signed, s.dtype, back));
     ck_canaries(&out);
     void *const want = ck_place(&packed, n * width, CK_END);
     for (size_t r = 0; r < s.rows; r++)
@@ -123,10 +134,12 @@ static void fault_case(void)
     const size_t n = s.rows * s.count;
     if (n == 0) return;
     void *const codes = ck_place(&in, n * width_of(s.dtype), CK_END);
-    uint8_t *const bytes = (uint8_t *)ck_place(&packed, s.rows * row_bytes_of(s.count, s.bits), CK_END);
+    uint8_t *const bytes = (uint8_t *)ck_place(&packed, s.rows * row_bytes_of(s.count, s.bits),
+                                               CK_END);
     fill_legal(codes, &s);
-    const int64_t lo = least(s.dtype, s.bits, s.is_signed), hi = greatest(s.dtype, s.bits, s.is_signed);
-    const int top = 8 * (int)width_of(s.dtype) - dtype_signed(s.dtype); // the dtype's bits, without a sign
+    const int64_t lo = least(s.dtype, s.bits, s.is_signed),
+                  hi = greatest(s.dtype, s.bits, s.is_signed);
+    const int top = 8 * (int)width_of(s.dtype) - dtype_signed(s.dtype); // bits without a sign
     int64_t bad[4];
     int kinds = 0;
     if (top > 62 || hi < ((int64_t)1 << top) - 1) {
@@ -142,7 +155,8 @@ static void fault_case(void)
     if (code >= lo && code <= hi) code = bad[0];
     const size_t at = ck_below(n);
     put(codes, s.dtype, at, code);
-    if (at + 1 < n) put(codes, s.dtype, at + 1 + ck_below(n - at - 1), bad[ck_below((size_t)kinds)]);
+    if (at + 1 < n)
+        put(codes, s.dtype, at + 1 + ck_below(n - at - 1), bad[ck_below((size_t)kinds)]);
     qb_fault fault = {0, 0, 0};
     const int status = qb_pack(codes, s.dtype, s.rows, s.count, s.bits, s.is_signed, bytes, &fault);
     ck_same_u64("status", QB_ERR_CODE_RANGE, (uint64_t)status);
@@ -174,8 +188,9 @@ static void large_case(int dtype, int bits, int skew)
     ck_same_u64("byte behind", before, whole[(size_t)ROOM * width]);
     for (size_t r = 0; r < ROWS; r++) // in pieces that are not large
         for (size_t i = 0; i < COUNT; i += 80000)
-            qb_unpack(bytes + r * row + i / 8 * (size_t)bits, row, 1, COUNT - i < 80000 ? COUNT - i : 80000, bits,
-                      dtype_signed(dtype), dtype, rows + (r * COUNT + i) * width);
+            qb_unpack(bytes + r * row + i / 8 * (size_t)bits, row, 1,
+                      COUNT - i < 80000 ? COUNT - i : 80000, bits, dtype_signed(dtype), dtype,
+                      rows + (r * COUNT + i) * width);
     ck_same("codes", rows, whole, ROOM * width);
 }
 
@@ -186,10 +201,14 @@ static void check_arguments(void)
     ck_same_u64("bits 0", QB_ERR_ARGUMENT, (uint64_t)qb_pack(x, QB_U8, 1, 8, 0, 0, x + 8, &fault));
     ck_same_u64("bits 9", QB_ERR_ARGUMENT, (uint64_t)qb_unpack(x, 9, 1, 8, 9, 0, QB_U16, x));
     ck_same_u64("floats", QB_ERR_ARGUMENT, (uint64_t)qb_pack(x, QB_F32, 1, 2, 4, 0, x + 8, &fault));
-    ck_same_u64("i8 holds no u8", QB_ERR_ARGUMENT, (uint64_t)qb_unpack(x, 8, 1, 8, 8, 0, QB_I8, x + 8));
-    ck_same_u64("row too short", QB_ERR_ARGUMENT, (uint64_t)qb_unpack(x, 2, 1, 8, 3, 0, QB_U8, x + 8));
-    ck_same_u64("too large", QB_ERR_SIZE, (uint64_t)qb_pack(x, QB_U8, SIZE_MAX / 2, 3, 4, 0, x, &fault));
-    ck_same_u64("too wide", QB_ERR_SIZE, (uint64_t)qb_pack(x, QB_I64, SIZE_MAX / 4, 1, 4, 0, x, &fault));
+    ck_same_u64("i8 holds no u8", QB_ERR_ARGUMENT,
+                (uint64_t)qb_unpack(x, 8, 1, 8, 8, 0, QB_I8, x + 8));
+    ck_same_u64("row too short", QB_ERR_ARGUMENT,
+                (uint64_t)qb_unpack(x, 2, 1, 8, 3, 0, QB_U8, x + 8));
+    ck_same_u64("too large", QB_ERR_SIZE,
+                (uint64_t)qb_pack(x, QB_U8, SIZE_MAX / 2, 3, 4, 0, x, &fault));
+    ck_same_u64("too wide", QB_ERR_SIZE,
+                (uint64_t)qb_pack(x, QB_I64, SIZE_MAX / 4, 1, 4, 0, x, &fault));
     ck_same_u64("nothing", QB_OK, (uint64_t)qb_pack(NULL, QB_U8, 0, 5, 4, 0, NULL, &fault));
     ck_same_u64("nothing", QB_OK, (uint64_t)qb_unpack(NULL, 0, 7, 0, 4, 0, QB_U8, NULL));
 }
@@ -230,7 +249,7 @@ static void check(const struct qb_kernels *ref, const struct qb_kernels *test)
     if (ck_kernel("pack_overlap")) check_overlap();
 }
 
-// ---- benchmarks -------------------------------------------------------------------------------------
+// ---- benchmarks ---------------------------------------------------------------------------------
 
 struct job {
     size_t rows, count;
@@ -248,7 +267,8 @@ static void run_pack(void *context)
 static void run_unpack(void *context)
 {
     const struct job *const j = (const struct job *)context;
-    qb_unpack(j->packed, row_bytes_of(j->count, j->bits), j->rows, j->count, j->bits, 0, j->dtype, j->codes);
+    qb_unpack(j->packed, row_bytes_of(j->count, j->bits), j->rows, j->count, j->bits, 0, j->dtype,
+              j->codes);
 }
 
 static void run_memcpy(void *context) // as many bytes as the codes have
@@ -277,8 +297,10 @@ static void bench_shape(size_t rows, size_t count)
         for (int bits = 3; bits <= 5; bits++) {
             struct job mine = {rows, count, bits, dtypes[d], codes, bytes}, copy = mine;
             copy.packed = spare;
-            const struct ck_run unpack[] = {{"it", run_unpack, &mine}, {"memcpy", run_memcpy, &copy}};
-            const struct ck_run pack[] = {{"it", run_pack, &mine}, {"memcpy", run_memcpy, &copy}, {"read", run_read, &mine}};
+            const struct ck_run unpack[] = {{"it", run_unpack, &mine},
+                                            {"memcpy", run_memcpy, &copy}};
+            const struct ck_run pack[] = {
+                {"it", run_pack, &mine}, {"memcpy", run_memcpy, &copy}, {"read", run_read, &mine}};
             run_unpack(&mine); // legal codes
             if (ck_kernel("unpack_u%d_%s", bits, dtype_names[dtypes[d]])) {
                 ck_case("%zux%zu", rows, count);

@@ -29,7 +29,7 @@ static struct {
     volatile uint64_t sink;
 } ck;
 
-// ---- names, random numbers --------------------------------------------------------------------------
+// ---- names, random numbers ----------------------------------------------------------------------
 
 int ck_kernel(const char *format, ...)
 {
@@ -75,7 +75,7 @@ void ck_fill(void *p, size_t bytes)
     }
 }
 
-// ---- buffers between guard pages ------------------------------------------------------------------
+// ---- buffers between guard pages ----------------------------------------------------------------
 
 enum { CANARY = 128, ROOM = CK_CAPACITY + (1 << 16) }; // bytes watched on either side; whole pages
 
@@ -95,7 +95,8 @@ static void map_buffer(struct buffer *b)
     const size_t page = (size_t)sysconf(_SC_PAGESIZE);
     uint8_t *const p = (uint8_t *)mmap(NULL, ROOM + 2 * page, PROT_READ | PROT_WRITE,
                                        MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
-    if (p == MAP_FAILED || mprotect(p, page, PROT_NONE) || mprotect(p + page + ROOM, page, PROT_NONE)) {
+    if (p == MAP_FAILED || mprotect(p, page, PROT_NONE) ||
+        mprotect(p + page + ROOM, page, PROT_NONE)) {
         perror("checkasm: mmap");
         exit(2);
     }
@@ -121,19 +122,21 @@ void *ck_place(struct buffer *b, size_t bytes, int offset)
     return b->at;
 }
 
-// ---- verdicts --------------------------------------------------------------------------------------
+// ---- verdicts -----------------------------------------------------------------------------------
 
 // Counts the failure; returns 1 if it should be described (the first few of each kernel are).
 static int failed(const char *what)
 {
     ck.failures++;
     if (++ck.kernel_failures > 4) return 0;
-    printf("FAILED %s %s: %s (%s) --test %s --isa %s --function %s --seed %llu%s\n", ck.isa, ck.kernel, what,
-           ck.text, ck.suite, ck.isa, ck.kernel, (unsigned long long)ck.seed, ck.quick ? " --quick" : "");
+    printf("FAILED %s %s: %s (%s) --test %s --isa %s --function %s --seed %llu%s\n", ck.isa,
+           ck.kernel, what, ck.text, ck.suite, ck.isa, ck.kernel, (unsigned long long)ck.seed,
+           ck.quick ? " --quick" : "");
     return 1;
 }
 
-static void hex_line(const char *name, const uint8_t *row, const uint8_t *other, size_t from, size_t to)
+static void hex_line(const char *name, const uint8_t *row, const uint8_t *other, size_t from,
+                     size_t to)
 {
     printf("    %6zu %s ", from, name);
     for (size_t i = from; i < to; i++) printf(row[i] == other[i] ? " %02x " : "[%02x]", row[i]);
@@ -190,14 +193,15 @@ int ck_canaries(const struct buffer *b)
 
 static void on_signal(int number)
 {
-    printf("CRASHED %s %s: signal %d%s (%s) --test %s --isa %s --function %s --seed %llu%s\n", ck.isa, ck.kernel,
-           number, number == SIGILL ? ", an instruction this machine lacks" : "", ck.text, ck.suite, ck.isa,
-           ck.kernel, (unsigned long long)ck.seed, ck.quick ? " --quick" : "");
+    printf("CRASHED %s %s: signal %d%s (%s) --test %s --isa %s --function %s --seed %llu%s\n",
+           ck.isa, ck.kernel, number, number == SIGILL ? ", an instruction this machine lacks" : "",
+           ck.text, ck.suite, ck.isa, ck.kernel, (unsigned long long)ck.seed,
+           ck.quick ? " --quick" : "");
     fflush(stdout);
     _exit(3);
 }
 
-// ---- benchmarks ------------------------------------------------------------------------------------
+// ---- benchmarks ---------------------------------------------------------------------------------
 
 enum { ROUNDS = 21, MAX_RUNS = 8 };
 
@@ -206,7 +210,8 @@ void *ck_memory(size_t bytes)
     enum { HUGE = 2 << 20, STAGGER = 1088 };
     static size_t blocks;
     const size_t offset = blocks++ * STAGGER % 4096, size = bytes + offset + HUGE;
-    uint8_t *const p = (uint8_t *)mmap(NULL, size, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+    uint8_t *const p = (uint8_t *)mmap(NULL, size, PROT_READ | PROT_WRITE,
+                                       MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
     if (p == MAP_FAILED) {
         perror("checkasm: mmap");
         exit(2);
@@ -253,7 +258,8 @@ void ck_bench(size_t bytes, const struct ck_run *runs, int count)
     double ns[MAX_RUNS][ROUNDS], ratio[ROUNDS];
     long times[MAX_RUNS];
     for (int r = 0; r < count; r++) { // one sample of about 50 us each
-        for (times[r] = 1; times[r] < 1 << 24 && time_run(&runs[r], times[r]) * (double)times[r] < 5e4;)
+        times[r] = 1;
+        while (times[r] < 1 << 24 && time_run(&runs[r], times[r]) * (double)times[r] < 5e4)
             times[r] *= 2;
     }
     for (int round = 0; round < ROUNDS; round++)
@@ -269,14 +275,15 @@ void ck_bench(size_t bytes, const struct ck_run *runs, int count)
     printf(" %11.0f ns %7.2f GB/s%s\n", time, (double)bytes / time, others);
 }
 
-// ---- command line ----------------------------------------------------------------------------------
+// ---- command line -------------------------------------------------------------------------------
 
 static const char usage[] =
-    "usage: checkasm [--test SUITE] [--function TEXT] [--isa TIER] [--seed N] [--quick] [--bench] [--list]\n"
+    "usage: checkasm [--test SUITE] [--function TEXT] [--isa TIER] [--seed N] [--quick]\n"
+    "                [--bench | --list]\n"
     "Holds every kernel of every tier this machine runs against the scalar one, bit for bit.\n"
     "--function TEXT  only kernels whose name contains TEXT\n"
     "--quick          one case in 16\n"
-    "--bench          time instead of check: median ns, GB/s, ratios to references in the same rounds\n"
+    "--bench          time instead of check: median ns, GB/s, ratios to references\n"
     "--list           suites and the tiers they would run for\n";
 
 static int wanted(const struct suite *s, int isa)
@@ -299,8 +306,9 @@ static void run(const struct suite *s, int isa, int bench)
     const struct qb_kernels *const test = qb_kernels_of((enum qb_isa_id)isa);
     (bench ? s->bench : s->check)(ref, test);
     if (bench || ck.kernels == kernels) return;
-    printf("%-8s %-8s %3ld kernels %9ld checks %6.2f s  %s\n", ck.isa, s->name, ck.kernels - kernels,
-           ck.checks - checks, (now() - start) * 1e-9, ck.failures == failures ? "ok" : "FAILED");
+    printf("%-8s %-8s %3ld kernels %9ld checks %6.2f s  %s\n", ck.isa, s->name,
+           ck.kernels - kernels, ck.checks - checks, (now() - start) * 1e-9,
+           ck.failures == failures ? "ok" : "FAILED");
     fflush(stdout);
 }
 
@@ -318,7 +326,8 @@ static void check_names(void)
     if (!known) fprintf(stderr, "checkasm: no suite '%s', see --list\n", ck.test);
     int runs = !ck.isa_filter;
     for (int isa = 0; isa < qb_isa_count(); isa++)
-        runs |= ck.isa_filter && strcmp(ck.isa_filter, qb_isa_name(isa)) == 0 && qb_isa_supported(isa);
+        runs |= ck.isa_filter && strcmp(ck.isa_filter, qb_isa_name(isa)) == 0 &&
+                qb_isa_supported(isa);
     if (!runs) fprintf(stderr, "checkasm: this machine runs no tier '%s'\n", ck.isa_filter);
     if (!known || !runs) exit(2);
 }
@@ -326,18 +335,19 @@ static void check_names(void)
 int main(int argc, char **argv)
 {
     int bench = 0, list = 0;
-    ck.seed = (uint64_t)time(NULL);
+    const char *seed = NULL;
     for (int i = 1; i < argc; i++) {
         if (strcmp(argv[i], "--test") == 0) ck.test = value_of(argc, argv, &i);
         else if (strcmp(argv[i], "--function") == 0) ck.function = value_of(argc, argv, &i);
         else if (strcmp(argv[i], "--isa") == 0) ck.isa_filter = value_of(argc, argv, &i);
-        else if (strcmp(argv[i], "--seed") == 0) ck.seed = strtoull(value_of(argc, argv, &i), NULL, 0);
+        else if (strcmp(argv[i], "--seed") == 0) seed = value_of(argc, argv, &i);
         else if (strcmp(argv[i], "--quick") == 0) ck.quick = 1;
         else if (strcmp(argv[i], "--bench") == 0) bench = 1;
         else if (strcmp(argv[i], "--list") == 0) list = 1;
         else return fputs(usage, stderr), 2;
     }
     check_names();
+    ck.seed = seed ? strtoull(seed, NULL, 0) : (uint64_t)time(NULL);
     const int signals[] = {SIGSEGV, SIGBUS, SIGILL, SIGFPE};
     for (size_t i = 0; i < sizeof signals / sizeof *signals; i++) signal(signals[i], on_signal);
 
@@ -349,7 +359,7 @@ int main(int argc, char **argv)
         }
     }
     if (bench || list) return 0;
-    printf("checkasm: %ld checks of %ld kernels, %ld failures, seed %llu\n", ck.checks, ck.kernels, ck.failures,
-           (unsigned long long)ck.seed);
+    printf("checkasm: %ld checks of %ld kernels, %ld failures, seed %llu\n", ck.checks, ck.kernels,
+           ck.failures, (unsigned long long)ck.seed);
     return ck.failures != 0;
 }

@@ -1,22 +1,22 @@
 // SPDX-License-Identifier: Apache-2.0
 // The harness that holds every kernel of every tier against the scalar one, after dav1d's checkasm.
 //
-// To add a suite: a file with `const struct suite suite_<name> = {...}` and its name in SUITES below.
-// A check of one kernel looks like this:
+// To add a suite: a file with `const struct suite suite_<name> = {...}` and its name in SUITES
+// below. A check of one kernel looks like this:
 //
 //     static struct buffer in, want, got;                       // static: mapped at first use
 //     if (!ck_kernel("foo_u%d", bits)) return;                  // names it; 0: not asked for
 //     for (...) {
 //         ck_case("n=%zu offset=%d", n, offset);                // printed if anything goes wrong
 //         uint8_t *const x = ck_place(&in, n, CK_END);          // ends at an unreadable page
-//         uint8_t *const a = ck_place(&want, n, CK_END);        // extents hold garbage, which differs
-//         uint8_t *const b = ck_place(&got, n, offset);         //   between buffers
+//         uint8_t *const a = ck_place(&want, n, CK_END);        // extents hold garbage,
+//         uint8_t *const b = ck_place(&got, n, offset);         //   each buffer its own
 //         ck_fill(x, n);
 //         ref->foo(x, n, a);
 //         test->foo(x, n, b);
 //         ck_same("out", a, b, n);                              // equal bytes, or a hex diff
 //         ck_same_u64("result", ra, rb);
-//         ck_canaries(&got);                                    // nothing written around the extent
+//         ck_canaries(&got);                                    // nothing written around it
 //     }
 #ifndef CHECKASM_H
 #define CHECKASM_H
@@ -31,8 +31,8 @@
 #define SUITES(X) X(cpu) X(pack) X(quant) X(search) X(dot) X(matmul) X(planes) X(api_pack) \
     X(api_matmul) X(api_prepared) X(threads)
 
-// What a suite is run for, beside QB_FAMILY_<name>: the kernel family, once per tier that has a file
-// of its own for it (a tier that borrows the one below is not tested twice).
+// What a suite is run for, beside QB_FAMILY_<name>: the kernel family, once per tier that has a
+// file of its own for it (a tier that borrows the one below is not tested twice).
 enum {
     SUITE_ONCE = -1, // once; ref and test are both the scalar table
     SUITE_API = -2,  // for each tier that runs here, which is then in force (qb_use_isa)
@@ -41,8 +41,8 @@ enum {
 struct suite {
     const char *name; // for --test
     int family;
-    // ref: the scalar table. test: the tier under test, possibly ref itself: then compare with something
-    // independent, since the scalar kernels define the results for all others.
+    // ref: the scalar table. test: the tier under test, possibly ref itself: then compare with
+    // something independent, since the scalar kernels define the results for all others.
     void (*check)(const struct qb_kernels *ref, const struct qb_kernels *test);
     void (*bench)(const struct qb_kernels *ref, const struct qb_kernels *test); // may be NULL
 };
@@ -50,7 +50,7 @@ struct suite {
 SUITES(X)
 #undef X
 
-// ---- names, random numbers --------------------------------------------------------------------------
+// ---- names, random numbers ----------------------------------------------------------------------
 
 // Names the kernel that is checked from here on, and restarts the random numbers from the seed and
 // that name, so that it sees the same ones alone (--function) as in a full run. Returns 0 if the
@@ -68,7 +68,7 @@ uint64_t ck_random(void);
 size_t ck_below(size_t n);             // uniform in [0, n), n >= 1
 void ck_fill(void *p, size_t bytes);   // random bytes
 
-// ---- buffers between guard pages ------------------------------------------------------------------
+// ---- buffers between guard pages ----------------------------------------------------------------
 
 enum { CK_CAPACITY = 1 << 18 }; // the largest extent of one buffer, in bytes
 
@@ -82,11 +82,12 @@ struct buffer {
 // The last byte of the extent is the last before the guard page.
 #define CK_END (-1)
 
-// Makes room for an extent of `bytes`, `offset` bytes behind the guard page at the start, or flush with
-// the one at the end (CK_END). The extent is filled with garbage, its surroundings with canaries.
+// Makes room for an extent of `bytes`, `offset` bytes behind the guard page at the start, or flush
+// with the one at the end (CK_END). The extent is filled with garbage, its surroundings with
+// canaries.
 void *ck_place(struct buffer *b, size_t bytes, int offset);
 
-// ---- verdicts --------------------------------------------------------------------------------------
+// ---- verdicts -----------------------------------------------------------------------------------
 
 // Each is one check: counts, reports a failure with kernel, tier, case and seed, returns 1 if good.
 int ck_same(const char *what, const void *want, const void *got, size_t bytes);
@@ -94,10 +95,10 @@ int ck_same_u64(const char *what, uint64_t want, uint64_t got);
 int ck_true(const char *what, int good);
 int ck_canaries(const struct buffer *b);
 
-// ---- benchmarks ------------------------------------------------------------------------------------
+// ---- benchmarks ---------------------------------------------------------------------------------
 
-// Times runs[0..count) in interleaved rounds. Prints the median time of runs[0], its rate for `bytes`
-// moved, and the ratio (speed of runs[0] over its speed) of each other one.
+// Times runs[0..count) in interleaved rounds. Prints the median time of runs[0], its rate for
+// `bytes` moved, and the ratio (speed of runs[0] over its speed) of each other one.
 struct ck_run {
     const char *name;
     void (*run)(void *context);
@@ -105,8 +106,9 @@ struct ck_run {
 };
 void ck_bench(size_t bytes, const struct ck_run *runs, int count);
 
-// Memory to time on: random bytes, on huge pages where the machine has them, each block at another offset
-// from a page (equal ones slow memcpy and kernels down by chance). Kept until the end of the program.
+// Memory to time on: random bytes, on huge pages where the machine has them, each block at another
+// offset from a page (equal ones slow memcpy and kernels down by chance). Kept until the end of the
+// program.
 void *ck_memory(size_t bytes);
 
 // Keeps the compiler from dropping a benchmark whose result nobody reads.

@@ -28,12 +28,13 @@ static void check_bits(void)
         int field, bit;
         uint32_t left;
     } needs[] = {
-        {0, 12, SCALAR}, {0, 23, SCALAR}, {0, 27, SCALAR}, {0, 28, SCALAR}, {0, 29, SCALAR}, // FMA .. F16C
-        {1, 3, SCALAR},  {1, 5, SCALAR},  {1, 8, SCALAR},  {3, 5, SCALAR},                   // BMI AVX2 LZCNT
-        {4, 1, SCALAR},  {4, 2, SCALAR},                                                     // SSE, YMM state
-        {1, 16, AVX2},   {1, 17, AVX2},   {1, 30, AVX2},   {1, 31, AVX2},                    // F DQ BW VL
-        {2, 1, AVX2},    {2, 11, AVX2},                                                      // VBMI VNNI
-        {4, 5, AVX2},    {4, 6, AVX2},    {4, 7, AVX2},                                      // opmask, ZMM
+        {0, 12, SCALAR}, {0, 23, SCALAR}, {0, 27, SCALAR},                 // FMA POPCNT OSXSAVE
+        {0, 28, SCALAR}, {0, 29, SCALAR},                                  // AVX F16C
+        {1, 3, SCALAR},  {1, 5, SCALAR},  {1, 8, SCALAR},  {3, 5, SCALAR}, // BMI AVX2 LZCNT
+        {4, 1, SCALAR},  {4, 2, SCALAR},                                   // SSE, YMM state
+        {1, 16, AVX2},   {1, 17, AVX2},   {1, 30, AVX2},   {1, 31, AVX2},  // F DQ BW VL
+        {2, 1, AVX2},    {2, 11, AVX2},                                    // VBMI VNNI
+        {4, 5, AVX2},    {4, 6, AVX2},    {4, 7, AVX2},                    // opmask, ZMM
     };
     for (size_t i = 0; i < sizeof needs / sizeof *needs; i++) {
         ck_case("field %d bit %d", needs[i].field, needs[i].bit);

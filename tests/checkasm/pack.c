@@ -1,12 +1,13 @@
 // SPDX-License-Identifier: Apache-2.0
-// Family "pack". The scalar kernels are held against a bit-by-bit reference, the others against scalar.
+// Family "pack". The scalar kernels are held against a bit-by-bit reference, the others against
+// scalar.
 #include "checkasm.h"
 
 #include <string.h>
 
 static struct buffer in, want, got;
 
-// ---- the definition, one bit at a time --------------------------------------------------------------
+// ---- the definition, one bit at a time ----------------------------------------------------------
 
 static uint8_t naive_pack(const uint8_t *codes, size_t n, uint8_t bias, uint8_t *out, int bits)
 {
@@ -22,7 +23,8 @@ static uint8_t naive_pack(const uint8_t *codes, size_t n, uint8_t bias, uint8_t 
     return seen;
 }
 
-static void naive_unpack(const uint8_t *packed, size_t n, uint8_t flip, uint8_t sub, uint8_t *codes, int bits)
+static void naive_unpack(const uint8_t *packed, size_t n, uint8_t flip, uint8_t sub, uint8_t *codes,
+                         int bits)
 {
     for (size_t i = 0; i < n; i++) {
         unsigned code = 0;
@@ -34,7 +36,7 @@ static void naive_unpack(const uint8_t *packed, size_t n, uint8_t flip, uint8_t 
     }
 }
 
-// ---- cases ------------------------------------------------------------------------------------------
+// ---- cases --------------------------------------------------------------------------------------
 
 enum { VECTOR = 64, SHORT = 4 * VECTOR + 1, LONG = 8192, LONG_CASES = 200, KINDS = 6 };
 
@@ -56,8 +58,8 @@ static void fill_codes(uint8_t *x, size_t n, int kind, int bits)
     if (n && kind == 5) x[ck_below(n)] = (uint8_t)(1 << ck_below(8));
 }
 
-static void pack_case(const struct qb_kernels *ref, const struct qb_kernels *test, int bits, size_t n,
-                      int from, int to, int kind, uint8_t bias)
+static void pack_case(const struct qb_kernels *ref, const struct qb_kernels *test, int bits,
+                      size_t n, int from, int to, int kind, uint8_t bias)
 {
     if (ck_skip()) return;
     const size_t bytes = (n * (size_t)bits + 7) / 8;
@@ -66,14 +68,15 @@ static void pack_case(const struct qb_kernels *ref, const struct qb_kernels *tes
     uint8_t *const a = ck_place(&want, bytes, CK_END);
     uint8_t *const b = ck_place(&got, bytes, to);
     fill_codes(x, n, kind, bits);
-    const uint8_t seen = ref == test ? naive_pack(x, n, bias, a, bits) : ref->pack[bits](x, n, bias, a);
+    const uint8_t seen = ref == test ? naive_pack(x, n, bias, a, bits)
+                                     : ref->pack[bits](x, n, bias, a);
     ck_same_u64("seen", seen, test->pack[bits](x, n, bias, b));
     ck_same("packed", a, b, bytes);
     ck_canaries(&got);
 }
 
-static void unpack_case(const struct qb_kernels *ref, const struct qb_kernels *test, int bits, size_t n,
-                        int from, int to, int kind, uint8_t flip, uint8_t sub)
+static void unpack_case(const struct qb_kernels *ref, const struct qb_kernels *test, int bits,
+                        size_t n, int from, int to, int kind, uint8_t flip, uint8_t sub)
 {
     if (ck_skip()) return;
     const size_t bytes = (n * (size_t)bits + 7) / 8;
@@ -93,9 +96,11 @@ static void check_pack(const struct qb_kernels *ref, const struct qb_kernels *te
 {
     const uint8_t h = (uint8_t)(1 << (bits - 1));
     for (size_t n = 0; n <= SHORT; n++) {
-        for (int kind = 0; kind < KINDS; kind++) pack_case(ref, test, bits, n, CK_END, CK_END, kind, kind & 1 ? h : 0);
+        for (int kind = 0; kind < KINDS; kind++)
+            pack_case(ref, test, bits, n, CK_END, CK_END, kind, kind & 1 ? h : 0);
         for (int at = 0; at < VECTOR; at++)
-            pack_case(ref, test, bits, n, at, (int)ck_below(VECTOR), (int)ck_below(KINDS), at & 1 ? h : 0);
+            pack_case(ref, test, bits, n, at, (int)ck_below(VECTOR), (int)ck_below(KINDS),
+                      at & 1 ? h : 0);
     }
     for (int i = 0; i < LONG_CASES; i++) {
         const size_t n = ck_below(LONG);
@@ -111,10 +116,11 @@ static void check_unpack(const struct qb_kernels *ref, const struct qb_kernels *
     const uint8_t h = (uint8_t)(1 << (bits - 1));
     for (size_t n = 0; n <= SHORT; n++) {
         for (int kind = 0; kind < KINDS; kind++)
-            unpack_case(ref, test, bits, n, CK_END, CK_END, kind, kind & 1 ? h : 0, kind & 2 ? h : 0);
+            unpack_case(ref, test, bits, n, CK_END, CK_END, kind, kind & 1 ? h : 0,
+                        kind & 2 ? h : 0);
         for (int at = 0; at < VECTOR; at++)
-            unpack_case(ref, test, bits, n, at, (int)ck_below(VECTOR), (int)ck_below(KINDS), at & 1 ? h : 0,
-                        at & 2 ? h : 0);
+            unpack_case(ref, test, bits, n, at, (int)ck_below(VECTOR), (int)ck_below(KINDS),
+                        at & 1 ? h : 0, at & 2 ? h : 0);
     }
     for (int i = 0; i < LONG_CASES; i++) {
         const size_t n = ck_below(LONG);
@@ -122,7 +128,8 @@ static void check_unpack(const struct qb_kernels *ref, const struct qb_kernels *
         unpack_case(ref, test, bits, n, i % VECTOR, CK_END, i % KINDS, h, h);
     }
     for (int flip = 0; flip < 256; flip++)
-        unpack_case(ref, test, bits, ck_below(SHORT), CK_END, CK_END, 0, (uint8_t)flip, (uint8_t)ck_random());
+        unpack_case(ref, test, bits, ck_below(SHORT), CK_END, CK_END, 0, (uint8_t)flip,
+                    (uint8_t)ck_random());
 }
 
 // Every window of 16 bits at every position of a vector: all values of every width at every phase.
@@ -144,7 +151,7 @@ static void check_windows(const struct qb_kernels *ref, const struct qb_kernels 
     }
 }
 
-// ---- narrow -----------------------------------------------------------------------------------------
+// ---- narrow -------------------------------------------------------------------------------------
 
 static uint64_t naive_narrow(const uint8_t *codes, size_t n, uint8_t bias, uint8_t *out, int width)
 {
@@ -185,10 +192,12 @@ static void check_narrow(const struct qb_kernels *test, int width)
 {
     const int size = width / 8;
     for (size_t n = 0; n <= SHORT; n++) {
-        for (int at = 0; at < VECTOR; at += size) narrow_case(test, width, n, at, (int)ck_below(VECTOR));
+        for (int at = 0; at < VECTOR; at += size)
+            narrow_case(test, width, n, at, (int)ck_below(VECTOR));
         narrow_case(test, width, n, CK_END, CK_END);
     }
-    for (int i = 0; i < LONG_CASES; i++) narrow_case(test, width, ck_below(LONG), CK_END, i % VECTOR);
+    for (int i = 0; i < LONG_CASES; i++)
+        narrow_case(test, width, ck_below(LONG), CK_END, i % VECTOR);
 }
 
 static void check_stream(const struct qb_kernels *test)
@@ -227,7 +236,7 @@ static void check(const struct qb_kernels *ref, const struct qb_kernels *test)
     if (ck_kernel("stream")) check_stream(test);
 }
 
-// ---- benchmarks -------------------------------------------------------------------------------------
+// ---- benchmarks ---------------------------------------------------------------------------------
 
 struct job {
     const struct qb_kernels *k;
@@ -267,8 +276,11 @@ static void bench_size(const struct qb_kernels *ref, const struct qb_kernels *te
     struct job copy = {ref, 8, n, codes, spare};
     for (int bits = 1; bits <= QB_MAX_BITS; bits++) {
         struct job mine = {test, bits, n, codes, packed}, base = {ref, bits, n, codes, packed};
-        const struct ck_run pack[] = {{"it", run_pack, &mine}, {"scalar", run_pack, &base}, {"memcpy", run_memcpy, &copy}};
-        const struct ck_run unpack[] = {{"it", run_unpack, &mine}, {"scalar", run_unpack, &base}, {"memcpy", run_memcpy, &copy}};
+        const struct ck_run pack[] = {
+            {"it", run_pack, &mine}, {"scalar", run_pack, &base}, {"memcpy", run_memcpy, &copy}};
+        const struct ck_run unpack[] = {{"it", run_unpack, &mine},
+                                        {"scalar", run_unpack, &base},
+                                        {"memcpy", run_memcpy, &copy}};
         if (ck_kernel("pack_u%d", bits)) {
             ck_case("n=%zu", n);
             ck_bench(n, pack, 3);
