@@ -65,8 +65,7 @@ enum qb_search {
 };
 
 enum qb_families {
-    QB_FAMILY_pack, QB_FAMILY_quant, QB_FAMILY_search, QB_FAMILY_dot, QB_FAMILY_matmul,
-                   QB_FAMILY_planes,
+    QB_FAMILY_pack, QB_FAMILY_quant, QB_FAMILY_search, QB_FAMILY_dot, QB_FAMILY_matmul, QB_FAMILY_planes,
     QB_FAMILY_COUNT
 };
 
@@ -187,6 +186,9 @@ size_t qb_prepared_bytes(const qb_format *format, size_t rows, size_t cols);
 // Fills the block; q and panels must not overlap. And back: the identical bytes.
 int qb_prepare(const qb_matrix *q, uint8_t *panels);
 int qb_unprepare(const qb_prepared *p, const qb_matrix *out);
+
+// The `count` rows whose numbers are in `rows`, as the packed rows of a matrix of as many.
+int qb_prepared_rows(const qb_prepared *p, const int64_t *rows, size_t count, const qb_matrix *out);
 
 // qb_matmul with the same results, bit for bit.
 int qb_prepared_matmul(const qb_prepared *p, const qb_floats *x, int planes, float *out, ptrdiff_t out_n,
