@@ -65,7 +65,7 @@ enum qb_search {
 };
 
 enum qb_families {
-    QB_FAMILY_pack, QB_FAMILY_quant, QB_FAMILY_search, QB_FAMILY_dot, QB_FAMILY_matmul,
+    QB_FAMILY_pack, QB_FAMILY_quant, QB_FAMILY_search, QB_FAMILY_dot, QB_FAMILY_matmul, QB_FAMILY_planes,
     QB_FAMILY_COUNT
 };
 
@@ -86,6 +86,16 @@ int qb_isa(void);
 int qb_use_isa(int isa);
 const char *qb_kernel_isa(int isa, int family); // the tier whose kernels serve a family on tier isa
 void qb_cpu_brand(char *out49);                 // at most 48 bytes and a zero
+
+// ---- threads --------------------------------------------------------------------------------------
+// Large calls are cut over a pool of threads of the library's own, which is started by the first of
+// them; results do not depend on it. Calls may come from many threads at once: one has the pool, the
+// others run by themselves. A forked child starts without threads. The number starts as that of the
+// CPUs this process may use, or the environment variable PYQBITS_NUM_THREADS; PYQBITS_SPIN_US (30) is
+// how long idle threads look out for work before they sleep.
+
+int qb_num_threads(void);
+int qb_set_num_threads(int n); // 1 to 256
 
 // ---- packing --------------------------------------------------------------------------------------
 
@@ -161,6 +171,28 @@ int qb_parameters(const qb_matrix *q, size_t first, size_t rows, float *scales, 
 // "int8", "int16", "int24". A column with a NaN or infinity gives the quiet NaN 0x7FC00000.
 int qb_matmul(const qb_matrix *q, const qb_floats *x, int planes, float *out, ptrdiff_t out_n,
               ptrdiff_t out_m);
+
+// A matrix prepared for many multiplies: the same numbers, 16 rows side by side, in one block of bytes
+// (csrc/formats/panels.h has the layout; 64-byte alignment is best). It serves every tier.
+typedef struct {
+    qb_format format;
+    size_t rows, cols;
+    const uint8_t *panels;
+} qb_prepared;
+
+// Bytes of its block; 0 where that does not fit size_t or the format is not legal.
+size_t qb_prepared_bytes(const qb_format *format, size_t rows, size_t cols);
+
+// Fills the block; q and panels must not overlap. And back: the identical bytes.
+int qb_prepare(const qb_matrix *q, uint8_t *panels);
+int qb_unprepare(const qb_prepared *p, const qb_matrix *out);
+
+// The `count` rows whose numbers are in `rows`, as the packed rows of a matrix of as many.
+int qb_prepared_rows(const qb_prepared *p, const int64_t *rows, size_t count, const qb_matrix *out);
+
+// qb_matmul with the same results, bit for bit.
+int qb_prepared_matmul(const qb_prepared *p, const qb_floats *x, int planes, float *out, ptrdiff_t out_n,
+                       ptrdiff_t out_m);
 
 // out[i] = dot product of row a_rows[i] of a and row b_rows[i] of b, float32. Both must have the same
 // number of columns and the same group boundaries.

@@ -14,9 +14,20 @@ from .errors import FormatError
 from .formats import Format, affine
 from .linalg import matmul, vecdot
 from .packing import pack, packed_size, unpack
+from .prepared import PreparedMatrix
 from .qarray import QArray
 from .quantization import ErrorReport, compare, quantize
-from .runtime import __version__, available_isas, check_environment, get_include, isa, use_isa
+from .runtime import (
+    __version__,
+    available_isas,
+    check_environment,
+    get_include,
+    get_num_threads,
+    isa,
+    set_num_threads,
+    threads,
+    use_isa,
+)
 from .storage import open, save
 
 check_environment()
@@ -26,12 +37,14 @@ __all__ = [
     "ErrorReport",
     "Format",
     "FormatError",
+    "PreparedMatrix",
     "QArray",
     "__version__",
     "affine",
     "available_isas",
     "compare",
     "get_include",
+    "get_num_threads",
     "isa",
     "matmul",
     "open",
@@ -39,6 +52,8 @@ __all__ = [
     "packed_size",
     "quantize",
     "save",
+    "set_num_threads",
+    "threads",
     "unpack",
     "use_isa",
     "vecdot",

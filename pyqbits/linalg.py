@@ -167,7 +167,7 @@ def _multiply_stacks(
 
 def _call(matrix: Any, x: np.ndarray, planes: int, target: Any, steps: tuple[int, int]) -> None:
     rows = _arrays.float_rows(x)
-    check(lib.qb_matmul(matrix.struct, rows.struct, planes, target, *steps), "matmul")
+    check(matrix.multiply(matrix.struct, rows.struct, planes, target, *steps), "matmul")
 
 
 def vecdot(a: Operand, b: Operand) -> Any:

@@ -1,5 +1,6 @@
-"""Which instruction-set tier the kernels run on, and where the C header is."""
+"""Which instruction-set tier the kernels run on, on how many threads, and where the C header is."""
 
+import operator
 import os
 from pathlib import Path
 from types import TracebackType
@@ -73,6 +74,69 @@ class use_isa:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         lib.qb_use_isa(self._before)
+
+
+def get_num_threads() -> int:
+    """How many threads large calls use.
+
+    At first the CPUs this process may use (its affinity and its control group's quota), or the environment
+    variable ``PYQBITS_NUM_THREADS``. Results do not depend on it, down to the last bit.
+
+    Examples
+    --------
+    >>> import pyqbits as qb
+    >>> qb.get_num_threads() >= 1
+    True
+    """
+    return lib.qb_num_threads()
+
+
+def set_num_threads(n: int) -> None:
+    """Use `n` threads (1 to 256) in large calls from now on, the calling one among them.
+
+    Threads start with the first call that wants them; they spin for ``PYQBITS_SPIN_US`` (30) microseconds
+    after it, then sleep. Calls that meet another one's use of the pool run on their own thread alone.
+
+    Examples
+    --------
+    >>> import pyqbits as qb
+    >>> before = qb.get_num_threads()
+    >>> qb.set_num_threads(2)
+    >>> qb.get_num_threads()
+    2
+    >>> qb.set_num_threads(before)
+    """
+    try:
+        count = operator.index(n)
+    except TypeError:
+        raise TypeError(f"n must be an integer from 1 to 256, not {n!r}") from None
+    if not 1 <= count <= 256:
+        raise ValueError(f"n must be from 1 to 256, not {count}")
+    lib.qb_set_num_threads(count)
+
+
+class threads:
+    """A context manager: `n` threads in large calls of the whole process until its block ends.
+
+    Examples
+    --------
+    >>> import pyqbits as qb
+    >>> with qb.threads(1):
+    ...     qb.get_num_threads()
+    1
+    """
+
+    def __init__(self, n: int) -> None:
+        self._before = get_num_threads()
+        set_num_threads(n)
+
+    def __enter__(self) -> "threads":
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        lib.qb_set_num_threads(self._before)
 
 
 def _refusal(what: str, name: object) -> str:

@@ -2,10 +2,12 @@
 // qb_dequantize, qb_take, qb_parameters.
 #include "dequantize.h"
 
+#include "../base/atomic.h"
 #include "../base/checked.h"
 #include "../base/dispatch.h"
 #include "../base/float16.h"
 #include "../base/fpenv.h"
+#include "../base/threads.h"
 #include "../formats/stored.h"
 #include "floats.h"
 
@@ -59,25 +61,22 @@ static size_t tile_columns(const qb_matrix *q)
     return step ? step : eight;
 }
 
-static void write_row(struct output *o, size_t row, int dtype, int streamed, uint8_t *out)
+// Writes one tile: row `row`, columns [col, col + n).
+static void write_tile(struct output *o, size_t row, size_t col, size_t n, int dtype, int streamed, uint8_t *out)
 {
-    const qb_matrix *const q = o->values.q;
     const struct qb_kernels *const k = o->values.k;
-    const size_t size = qb_float_bytes(dtype), step = tile_columns(q);
-    for (size_t col = 0; col < q->cols; col += step, out += step * size) {
-        const size_t n = qb_min(step, q->cols - col);
-        if (dtype == QB_F32 && !streamed) {
-            qb_row_values(&o->values, row, col, n, (float *)out);
-            continue;
-        }
-        qb_row_values(&o->values, row, col, n, o->tile);
-        const void *const tile = dtype == QB_F32 ? (const void *)o->tile : (const void *)o->narrow;
-        if (dtype != QB_F32) qb_store_floats(k, o->tile, n, dtype, o->narrow);
-        if (streamed) {
-            k->stream(tile, n * size, out);
-        } else {
-            memcpy(out, tile, n * size);
-        }
+    if (dtype == QB_F32 && !streamed) {
+        qb_row_values(&o->values, row, col, n, (float *)out);
+        return;
+    }
+    qb_row_values(&o->values, row, col, n, o->tile);
+    const size_t bytes = n * qb_float_bytes(dtype);
+    const void *const tile = dtype == QB_F32 ? (const void *)o->tile : (const void *)o->narrow;
+    if (dtype != QB_F32) qb_store_floats(k, o->tile, n, dtype, o->narrow);
+    if (streamed) {
+        k->stream(tile, bytes, out);
+    } else {
+        memcpy(out, tile, bytes);
     }
 }
 
@@ -101,28 +100,52 @@ static qb_matrix joined(const qb_matrix *q, size_t first, size_t rows)
     return all;
 }
 
-// Rows `rows[i]`, or where rows is NULL the `count` from `first` on.
+// A call: rows `rows[i]`, or where rows is NULL the `count` from `first` on, cut into tiles.
+struct writing {
+    const struct qb_kernels *k;
+    const qb_matrix *q;
+    const int64_t *rows;
+    size_t first, count, step, tiles_a_row;
+    int dtype, streamed;
+    uint8_t *out;
+    qb_atomic_int failed; // a part without memory
+};
+
+static void write_part(void *context, size_t part, size_t parts)
+{
+    struct writing *const w = context;
+    const size_t size = qb_float_bytes(w->dtype), cols = w->q->cols, tiles = w->count * w->tiles_a_row;
+    struct output *const o = malloc(sizeof *o);
+    if (!o) {
+        qb_atomic_store(&w->failed, 1);
+        return;
+    }
+    o->values.k = w->k;
+    o->values.q = w->q;
+    const size_t end = qb_part_start(tiles, 1, part + 1, parts);
+    for (size_t t = qb_part_start(tiles, 1, part, parts); t < end; t++) {
+        const size_t i = t / w->tiles_a_row, col = t % w->tiles_a_row * w->step;
+        write_tile(o, w->rows ? (size_t)w->rows[i] : w->first + i, col, qb_min(w->step, cols - col), w->dtype,
+                   w->streamed, w->out + (i * cols + col) * size);
+    }
+    if (w->streamed) w->k->fence();
+    free(o);
+}
+
 static int write_rows(const qb_matrix *q, const int64_t *rows, size_t first, size_t count, int dtype, void *out)
 {
-    const size_t size = qb_float_bytes(dtype), row_bytes = q->cols * size;
     size_t total;
-    if (!qb_mul(count, row_bytes, &total)) return QB_ERR_SIZE;
+    if (!qb_mul(count, q->cols * qb_float_bytes(dtype), &total)) return QB_ERR_SIZE;
     if (total == 0) return QB_OK;
-    struct output *const o = malloc(sizeof *o);
-    if (!o) return QB_ERR_MEMORY;
-    const qb_fpenv env = qb_fpenv_enter();
     const qb_matrix all = rows ? *q : joined(q, first, count);
     const int one = all.cols != q->cols;
-    o->values.k = qb_kernels_now();
-    o->values.q = &all;
-    for (size_t i = 0; i < (one ? 1 : count); i++) {
-        const size_t row = one ? 0 : rows ? (size_t)rows[i] : first + i;
-        write_row(o, row, dtype, total > stream_bytes, (uint8_t *)out + i * row_bytes);
-    }
-    if (total > stream_bytes) o->values.k->fence();
+    const size_t step = tile_columns(&all);
+    struct writing w = {qb_kernels_now(), &all, rows, one ? 0 : first, one ? 1 : count, step,
+                        qb_ceil_div(all.cols, step), dtype, total > stream_bytes, out, QB_ATOMIC_INIT(0)};
+    const qb_fpenv env = qb_fpenv_enter();
+    qb_parallel(qb_parts(total, w.count * w.tiles_a_row), write_part, &w);
     qb_fpenv_leave(env);
-    free(o);
-    return QB_OK;
+    return qb_atomic_load(&w.failed) ? QB_ERR_MEMORY : QB_OK;
 }
 
 int qb_dequantize(const qb_matrix *q, size_t first, size_t rows, int dtype, void *out)

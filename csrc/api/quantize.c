@@ -7,29 +7,12 @@
 #include "../base/checked.h"
 #include "../base/dispatch.h"
 #include "../base/fpenv.h"
+#include "../base/threads.h"
 
 #include <float.h>
 #include <math.h>
 #include <stdlib.h>
 #include <string.h>
-
-uint8_t *qb_packer_room(struct qb_packer *p) { return p->codes + p->fill; }
-
-void qb_packer_add(struct qb_packer *p, size_t n)
-{
-    const size_t all = p->fill + n, whole = all / 8 * 8;
-    p->pack(p->codes, whole, 0, p->out);
-    p->out += whole / 8 * (size_t)p->bits;
-    p->fill = all - whole;
-    memmove(p->codes, p->codes + whole, p->fill);
-}
-
-void qb_packer_end_row(struct qb_packer *p)
-{
-    p->pack(p->codes, p->fill, 0, p->out);
-    p->out += qb_packed_bytes(p->fill, p->bits);
-    p->fill = 0;
-}
 
 int qb_job_refuse(struct qb_job *j, int status, size_t row, size_t col, double value)
 {
@@ -87,8 +70,8 @@ void qb_job_encode(struct qb_job *j, const float *x, size_t n, size_t group, siz
 void qb_job_store(struct qb_job *j, size_t at, size_t n)
 {
     const qb_matrix *const q = &j->out;
-    qb_store_scales(j->k, q, q->scales, at, j->params.d, n);
-    if (q->format.zero == QB_ZERO_MIN) qb_store_scales(j->k, q, q->mins, at, j->params.m, n);
+    qb_store_scales(j->k, q->format.scale, q->scales, at, j->params.d, n);
+    if (q->format.zero == QB_ZERO_MIN) qb_store_scales(j->k, q->format.scale, q->mins, at, j->params.m, n);
     if (q->format.zero == QB_ZERO_POINT) {
         uint8_t *const zeros = qb_packer_room(&j->work->zeros);
         for (size_t g = 0; g < n; g++) zeros[g] = (uint8_t)j->params.z[g];
@@ -154,22 +137,31 @@ static int quantize_groups(struct qb_job *j, size_t row, size_t first, size_t gr
     return QB_OK;
 }
 
-static int quantize_rows(struct qb_job *j)
+void qb_job_start(struct qb_job *j, size_t row, size_t first)
 {
-    const size_t group = qb_matrix_group(&j->out), groups = qb_matrix_groups(&j->out);
-    // About 4 KiB of floats, which memory delivers while the tile before is computed; whole bytes of
-    // codes and zero points, and sixteen groups for the searches.
-    const size_t least = j->search == QB_SEARCH_RTN ? 8 : QB_LANES, fit = 1024 / group / least * least;
-    const size_t at_once = fit ? fit : least;
-    for (size_t r = 0; r < j->x.rows; r++) {
-        for (size_t g = 0; g < groups; g += at_once) {
-            const int status = quantize_groups(j, r, g, qb_min(at_once, groups - g), group);
-            if (status) return status;
-        }
-        qb_packer_end_row(&j->work->codes);
-        if (j->out.format.zero == QB_ZERO_POINT) qb_packer_end_row(&j->work->zeros);
-    }
-    return QB_OK;
+    const qb_matrix *const q = &j->out;
+    const int bits = q->format.bits;
+    struct qb_work *const w = j->work;
+    qb_packer_open(&w->codes, j->k, bits,
+                   q->codes + row * qb_packed_bytes(q->cols, bits) + qb_packed_bytes(first * qb_matrix_group(q), bits));
+    if (q->format.zero == QB_ZERO_POINT)
+        qb_packer_open(&w->zeros, j->k, bits,
+                       q->zeros + row * qb_packed_bytes(qb_matrix_groups(q), bits) + qb_packed_bytes(first, bits));
+}
+
+void qb_job_end(struct qb_job *j)
+{
+    qb_packer_end_row(&j->work->codes);
+    if (j->out.format.zero == QB_ZERO_POINT) qb_packer_end_row(&j->work->zeros);
+}
+
+// Groups of a row that go together: about 4 KiB of floats, which memory delivers while those before are
+// computed; whole bytes of codes and zero points, and sixteen groups for the searches.
+static size_t groups_at_once(const struct qb_job *j)
+{
+    const size_t least = j->search == QB_SEARCH_RTN ? 8 : QB_LANES;
+    const size_t fit = 1024 / qb_matrix_group(&j->out) / least * least;
+    return fit ? fit : least;
 }
 
 // Rows that follow each other without a gap, in the floats and in every output, are one long row.
@@ -201,20 +193,6 @@ static int check_importance(struct qb_job *j)
     return QB_OK;
 }
 
-static void open_packers(struct qb_job *j)
-{
-    struct qb_work *const w = j->work;
-    const int bits = j->out.format.bits;
-    w->codes.pack = w->zeros.pack = j->k->pack[bits];
-    w->codes.bits = w->zeros.bits = bits;
-    w->codes.out = j->out.codes;
-    w->zeros.out = j->out.zeros;
-    j->params.d = w->d;
-    j->params.m = w->m;
-    j->params.z = w->z;
-    j->params.inv = w->inv;
-}
-
 // The one scale of a tensor without elements.
 static void store_nothing(const qb_matrix *q)
 {
@@ -222,6 +200,50 @@ static void store_nothing(const qb_matrix *q)
     memset(q->scales, 0, bytes);
     if (q->format.zero == QB_ZERO_MIN) memset(q->mins, 0, bytes);
     if (q->format.zero == QB_ZERO_POINT) *q->zeros = 0;
+}
+
+// A call cut into parts, which are runs of its units: rows of long groups, else the groups that go
+// together. The first part that refused something saw the first of what there is to refuse.
+struct outcome {
+    int status;
+    qb_fault fault;
+};
+struct quantizing {
+    struct qb_job job;
+    int is_long;
+    size_t groups, at_once; // of a row
+    size_t units, units_a_row;
+    struct outcome outcomes[QB_MOST_THREADS];
+};
+
+static int quantize_units(struct qb_job *j, const struct quantizing *all, size_t from, size_t to)
+{
+    if (all->is_long) return qb_quantize_long(j, from, to);
+    for (size_t unit = from; unit < to; unit++) {
+        const size_t row = unit / all->units_a_row, first = unit % all->units_a_row * all->at_once;
+        qb_job_start(j, row, first);
+        const int status =
+            quantize_groups(j, row, first, qb_min(all->at_once, all->groups - first), qb_matrix_group(&j->out));
+        if (status) return status;
+        qb_job_end(j);
+    }
+    return QB_OK;
+}
+
+static void quantize_part(void *context, size_t part, size_t parts)
+{
+    struct quantizing *const all = context;
+    struct outcome *const outcome = &all->outcomes[part];
+    struct qb_job j = all->job;
+    struct qb_work *const w = calloc(1, sizeof *w);
+    outcome->status = QB_ERR_MEMORY;
+    if (!w) return;
+    j.work = w;
+    j.fault = &outcome->fault;
+    j.params = (struct qb_params){w->d, w->m, w->z, w->inv};
+    outcome->status = quantize_units(&j, all, qb_part_start(all->units, 1, part, parts),
+                                     qb_part_start(all->units, 1, part + 1, parts));
+    free(w);
 }
 
 int qb_quantize(const qb_floats *x, int search, const float *importance, size_t importance_stride,
@@ -232,22 +254,33 @@ int qb_quantize(const qb_floats *x, int search, const float *importance, size_t 
     if (search < QB_SEARCH_RTN || search > QB_SEARCH_BEST) return QB_ERR_ARGUMENT;
     int status = qb_matrix_check(out);
     if (status) return status;
-    struct qb_job j = {qb_kernels_now(), *x, *out, search, importance, importance_stride, zero_nonfinite,
-                       fault, {0}, NULL};
+    qb_fault unread;
+    if (!fault) fault = &unread;
+    struct quantizing all;
+    struct qb_job *const j = &all.job;
+    *j = (struct qb_job){qb_kernels_now(), *x, *out, search, importance, importance_stride, zero_nonfinite,
+                         fault, {0}, NULL};
     if (x->rows == 0 || x->cols == 0) {
         if (out->format.per_tensor) store_nothing(out);
         return QB_OK;
     }
-    status = check_importance(&j);
+    status = check_importance(j);
     if (status) return status;
-    j.work = calloc(1, sizeof *j.work);
-    if (!j.work) return QB_ERR_MEMORY;
+    join_rows(j);
+    all.is_long = out->format.per_tensor || qb_matrix_group(&j->out) > QB_GROUP_IN_TILE;
+    all.groups = qb_matrix_groups(&j->out);
+    all.at_once = groups_at_once(j);
+    all.units_a_row = all.is_long ? 1 : qb_ceil_div(all.groups, all.at_once);
+    all.units = out->format.per_tensor ? 1 : j->x.rows * all.units_a_row;
+    const size_t work = search == QB_SEARCH_RTN ? size : 16 * size;
     const qb_fpenv env = qb_fpenv_enter();
-    join_rows(&j);
-    open_packers(&j);
-    const int is_long = out->format.per_tensor || qb_matrix_group(&j.out) > QB_GROUP_IN_TILE;
-    status = is_long ? qb_quantize_long(&j) : quantize_rows(&j);
+    const size_t parts = qb_parts(x->rows * x->cols * work, all.units);
+    qb_parallel(parts, quantize_part, &all);
     qb_fpenv_leave(env);
-    free(j.work);
-    return status;
+    for (size_t i = 0; i < parts; i++) {
+        if (!all.outcomes[i].status) continue;
+        *fault = all.outcomes[i].fault;
+        return all.outcomes[i].status;
+    }
+    return QB_OK;
 }

@@ -6,24 +6,13 @@
 #include "../formats/affine.h"
 #include "../formats/stored.h"
 #include "floats.h"
+#include "packer.h"
 
 enum {
-    QB_TILE = 8192,          // floats staged at a time
+    QB_TILE = QB_PACKER_ROOM, // floats staged at a time
     QB_GROUP_IN_TILE = 512,  // the longest group of which QB_LANES fit a tile
     QB_GROUPS_AT_ONCE = 2048 // groups of a tile, at most
 };
-
-// Codes on their way to a packed row, in runs of any length.
-struct qb_packer {
-    qb_pack_fn *pack;
-    int bits;
-    uint8_t *out;
-    size_t fill;
-    uint8_t codes[QB_TILE + 8];
-};
-uint8_t *qb_packer_room(struct qb_packer *p);     // for QB_TILE codes
-void qb_packer_add(struct qb_packer *p, size_t n); // those n just written there
-void qb_packer_end_row(struct qb_packer *p);
 
 struct qb_work {
     float tile[QB_TILE];
@@ -65,7 +54,11 @@ void qb_job_store(struct qb_job *j, size_t at, size_t n);
 // Searches better parameters for the groups of x, which is row `row` from column `col` on.
 void qb_job_search(struct qb_job *j, size_t row, size_t col, const float *x, size_t n, size_t group);
 
-// Groups that do not fit a tile, or one for the whole tensor.
-int qb_quantize_long(struct qb_job *j);
+// Codes, and zero points, go to row `row` from its first-th group on, until the end.
+void qb_job_start(struct qb_job *j, size_t row, size_t first);
+void qb_job_end(struct qb_job *j);
+
+// Rows [row, end) of groups that do not fit a tile; one row stands for a whole tensor with one scale.
+int qb_quantize_long(struct qb_job *j, size_t row, size_t end);
 
 #endif

@@ -155,18 +155,19 @@ static int quantize_group(struct long_group *g, size_t at)
     return QB_OK;
 }
 
-int qb_quantize_long(struct qb_job *j)
+int qb_quantize_long(struct qb_job *j, size_t row, size_t end)
 {
     const size_t cols = j->x.cols, group = qb_matrix_group(&j->out), groups = qb_matrix_groups(&j->out);
     const int whole = j->out.format.per_tensor;
-    for (size_t r = 0; r < (whole ? 1 : j->x.rows); r++) {
+    for (; row < end; row++) {
+        qb_job_start(j, row, 0);
         for (size_t i = 0; i < groups; i++) {
             const size_t length = qb_min(group, cols - i * group);
-            struct long_group g = {j, r, whole ? j->x.rows : 1, i * group, length, qb_ceil_div(length, QB_TILE), 0, 0};
-            const int status = quantize_group(&g, r * groups + i);
+            struct long_group g = {j, row, whole ? j->x.rows : 1, i * group, length, qb_ceil_div(length, QB_TILE), 0, 0};
+            const int status = quantize_group(&g, row * groups + i);
             if (status) return status;
         }
-        if (j->out.format.zero == QB_ZERO_POINT) qb_packer_end_row(&j->work->zeros);
+        qb_job_end(j);
     }
     return QB_OK;
 }

@@ -49,8 +49,7 @@ void qb_stored_codes(const struct qb_kernels *k, const qb_matrix *q, size_t row,
 
 static size_t scale_bytes(int scale) { return scale == QB_F32 ? 4 : 2; }
 
-// Widens n stored scales from the at-th on.
-static void load_scales(const struct qb_kernels *k, int scale, const void *scales, size_t at, size_t n,
+void qb_load_scales(const struct qb_kernels *k, int scale, const void *scales, size_t at, size_t n,
                         float *out)
 {
     const uint8_t *const from = (const uint8_t *)scales + at * scale_bytes(scale);
@@ -70,10 +69,8 @@ static void load_scales(const struct qb_kernels *k, int scale, const void *scale
     }
 }
 
-void qb_store_scales(const struct qb_kernels *k, const qb_matrix *q, void *scales, size_t at,
-                     const float *x, size_t n)
+void qb_store_scales(const struct qb_kernels *k, int scale, void *scales, size_t at, const float *x, size_t n)
 {
-    const int scale = q->format.scale;
     uint8_t *const to = (uint8_t *)scales + at * scale_bytes(scale);
     if (scale == QB_F32) {
         memcpy(to, x, n * 4);
@@ -125,8 +122,8 @@ void qb_stored_params(const struct qb_kernels *k, const qb_matrix *q, size_t row
     const size_t count = f->per_tensor ? 1 : n;
     if (f->per_tensor) row = first = 0;
     const size_t at = f->per_tensor ? 0 : row * qb_matrix_groups(q) + first;
-    if (d) load_scales(k, f->scale, q->scales, at, count, d);
-    if (m && f->zero == QB_ZERO_MIN) load_scales(k, f->scale, q->mins, at, count, m);
+    if (d) qb_load_scales(k, f->scale, q->scales, at, count, d);
+    if (m && f->zero == QB_ZERO_MIN) qb_load_scales(k, f->scale, q->mins, at, count, m);
     if (z && f->zero == QB_ZERO_POINT) load_zeros(k, q, row, first, count, z);
     if (z && f->zero != QB_ZERO_POINT) {
         const float offset = f->zero == QB_ZERO_MIN ? 0.0f : (float)(1 << (f->bits - 1));

@@ -28,12 +28,13 @@ void qb_stored_codes(const struct qb_kernels *k, const qb_matrix *q, size_t row,
 void qb_stored_params(const struct qb_kernels *k, const qb_matrix *q, size_t row, size_t first, size_t n,
                       float *d, float *z, float *m);
 
+// Widens n scales of a type from the at-th of an array on, aligned or not.
+void qb_load_scales(const struct qb_kernels *k, int scale, const void *scales, size_t at, size_t n, float *out);
+
 // Rounds n floats to the scale type, in place.
 void qb_round_scales(const struct qb_kernels *k, int scale, float *x, size_t n);
 
-// Writes floats that the scale type holds exactly, from the group numbered `at` (row * groups + j) on,
-// to the matrix' scales or mins.
-void qb_store_scales(const struct qb_kernels *k, const qb_matrix *q, void *scales, size_t at,
-                     const float *x, size_t n);
+// Writes floats that the scale type holds exactly to an array of it, from the at-th on.
+void qb_store_scales(const struct qb_kernels *k, int scale, void *scales, size_t at, const float *x, size_t n);
 
 #endif

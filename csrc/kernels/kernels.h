@@ -123,6 +123,11 @@ typedef int qb_split_fn(const float *x, size_t n, int planes, size_t stride, int
 // lines[(i/4)*4*QB_LANES + r*4 + i%4]. Writes ceil(n/4)*4*QB_LANES bytes, the last unit filled with 0.
 typedef void qb_interleave_fn(const uint8_t *rows, size_t stride, size_t n, uint8_t *lines);
 
+// Octets (8 lines of QB_LANES units) to code planes and back, for prepared matrices: an octet of codes
+// below 2^bits takes bits * 4 * QB_LANES bytes, laid out as planes_scalar.c says.
+typedef void qb_planes_pack_fn(const uint8_t *lines, size_t octets, int bits, uint8_t *out);
+typedef void qb_planes_unpack_fn(const uint8_t *in, size_t octets, int bits, uint8_t *lines);
+
 // QB_LANES rows of weights times `cols` columns of activations, over `segments` runs of k. Segment s
 // covers units[s] units. Codes are unsigned bytes meaning code - z. For row r and column c, in segment
 // order, with A_p = sum over the segment of (code - z) * digit p, exact in int32:
@@ -152,7 +157,7 @@ typedef void qb_panel_fn(const struct qb_panel *w, const struct qb_activations *
 
 // ---- the table ------------------------------------------------------------------------------------
 
-#define QB_FAMILIES(X) X(pack) X(quant) X(search) X(dot) X(matmul)
+#define QB_FAMILIES(X) X(pack) X(quant) X(search) X(dot) X(matmul) X(planes)
 
 struct qb_kernels {
 #define X(family) const char *family##_isa; // the tier whose file serves this family here
@@ -176,6 +181,8 @@ struct qb_kernels {
     qb_split_fn *split;
     qb_interleave_fn *interleave;
     qb_panel_fn *panel;
+    qb_planes_pack_fn *planes_pack;
+    qb_planes_unpack_fn *planes_unpack;
 };
 
 // What each family's file of one tier provides. Adding a kernel: one line here, one in the struct.
@@ -192,6 +199,8 @@ struct qb_kernels {
 #define QB_DECLARE_search(isa)                                                                    \
     qb_fit_fn qb_fit_##isa; qb_trial_fn qb_trial_##isa; qb_error_fn qb_error_##isa;
 #define QB_DECLARE_dot(isa) qb_dot_fn qb_dot_##isa;
+#define QB_DECLARE_planes(isa)                                                                    \
+    qb_planes_pack_fn qb_planes_pack_##isa; qb_planes_unpack_fn qb_planes_unpack_##isa;
 #define QB_DECLARE_matmul(isa)                                                                    \
     qb_split_fn qb_split_##isa; qb_interleave_fn qb_interleave_##isa; qb_panel_fn qb_panel_##isa;
 
@@ -210,6 +219,8 @@ struct qb_kernels {
 #define QB_TABLE_search(isa)                                                                      \
     .search_isa = #isa, .fit = qb_fit_##isa, .trial = qb_trial_##isa, .error = qb_error_##isa,
 #define QB_TABLE_dot(isa) .dot_isa = #isa, .dot = qb_dot_##isa,
+#define QB_TABLE_planes(isa)                                                                      \
+    .planes_isa = #isa, .planes_pack = qb_planes_pack_##isa, .planes_unpack = qb_planes_unpack_##isa,
 #define QB_TABLE_matmul(isa)                                                                      \
     .matmul_isa = #isa, .split = qb_split_##isa, .interleave = qb_interleave_##isa,               \
     .panel = qb_panel_##isa,

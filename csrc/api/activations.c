@@ -1,0 +1,144 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "activations.h"
+
+#include "../base/threads.h"
+#include "floats.h"
+
+#include <stdlib.h>
+#include <string.h>
+
+enum { DIGIT_BYTES = 256 * 1024 }; // of a stretch, at most
+
+int qb_stretch_new(struct qb_stretch *s, const struct qb_kernels *kernels, const qb_floats *x,
+                   const struct qb_cut *cut, int planes, size_t cols)
+{
+    const size_t words = cols * (size_t)planes;
+    // A segment takes at least a unit, and where groups are whole units each holds four elements.
+    const size_t all = cut->group % 4 ? cut->cols : qb_ceil_div(cut->cols, 4);
+    const size_t limit = qb_min(all, DIGIT_BYTES / (4 * words));
+    const size_t arrays = limit * (2 * words + 2 * cols) + (limit + 1) + (limit + 2);
+    int32_t *const room = malloc(arrays * 4);
+    if (!room) return 0;
+    s->kernels = kernels;
+    s->x = x;
+    s->cut = *cut;
+    s->planes = planes;
+    s->limit = limit;
+    s->digits = (int8_t *)room;
+    s->sums = room + limit * words;
+    s->dx = (float *)(s->sums + limit * words);
+    s->dxsum = s->dx + limit * cols;
+    s->units = (uint32_t *)(s->dxsum + limit * cols);
+    s->start = s->units + limit + 1; // the block that goes beyond the limit is seen before it is put back
+    return 1;
+}
+
+void qb_stretch_free(struct qb_stretch *s) { free(s->digits); }
+
+// Lays the digits of column c's part of segment s, n elements from digits on, into the stretch.
+static void place_segment(struct qb_stretch *w, size_t c, size_t s, size_t unit, const int8_t *digits, size_t n,
+                          float dx)
+{
+    const size_t planes = (size_t)w->planes, step = w->cols * planes * 4;
+    int32_t total = 0;
+    for (size_t p = planes; p-- > 0;) {
+        const int8_t *const from = digits + p * QB_BLOCK_MAX;
+        int8_t *to = w->digits + ((unit * w->cols + c) * planes + p) * 4;
+        int32_t sum = 0;
+        for (size_t i = 0; i < n; i++) sum += from[i];
+        for (size_t i = 0; i + 4 <= n; i += 4, to += step) memcpy(to, from + i, 4);
+        if (n % 4) {
+            memset(to, 0, 4);
+            memcpy(to, from + n / 4 * 4, n % 4);
+        }
+        w->sums[(s * w->cols + c) * planes + p] = sum;
+        total = total * 256 + sum;
+    }
+    w->dx[s * w->cols + c] = dx;
+    w->dxsum[s * w->cols + c] = dx * (float)total;
+}
+
+// Splits the block [k, end) of every column; its first segment is number s and starts at `unit`.
+static void split_block(struct qb_stretch *w, size_t k, size_t end, size_t s, size_t unit)
+{
+    const size_t n = end - k;
+    float tile[QB_BLOCK_MAX];
+    int8_t digits[3 * QB_BLOCK_MAX];
+    for (size_t c = 0; c < w->cols; c++) {
+        const float *const x = qb_load_floats(w->kernels, w->x, w->column + c, k, n, tile);
+        float dx;
+        if (w->kernels->split(x, n, w->planes, QB_BLOCK_MAX, digits, &dx)) {
+            qb_atomic_store(&w->bad[c], 1);
+            dx = 0;
+            memset(digits, 0, sizeof digits);
+        }
+        size_t at = unit;
+        for (size_t from = k, i = s, to; from < end; from = to, at += w->units[i++]) {
+            to = k + (w->start[i + 1] - w->start[s]);
+            place_segment(w, c, i, at, digits + (from - k), to - from, dx);
+        }
+    }
+}
+
+// A stretch being split: its blocks are dealt to the threads in runs.
+struct splitting {
+    struct qb_stretch *stretch;
+    size_t blocks;
+};
+
+static void split_part(void *context, size_t part, size_t parts)
+{
+    const struct splitting *const job = context;
+    struct qb_stretch *const w = job->stretch;
+    const size_t from = qb_part_start(job->blocks, 1, part, parts), to = qb_part_start(job->blocks, 1, part + 1, parts);
+    size_t s = 0, unit = 0, block = 0;
+    for (size_t k = w->first; k < w->end && block < to; block++) {
+        const size_t end = qb_block_end(&w->cut, k);
+        if (block >= from) split_block(w, k, end, s, unit);
+        for (; s < w->segments && w->first + w->start[s] < end; s++) unit += w->units[s];
+        k = end;
+    }
+}
+
+void qb_stretch_chunk(struct qb_stretch *s, size_t column, size_t cols)
+{
+    s->column = column;
+    s->cols = cols;
+    s->first = s->end = s->segments = s->first_unit = 0;
+    for (size_t c = 0; c < QB_COLUMNS; c++) qb_atomic_store(&s->bad[c], 0);
+}
+
+size_t qb_stretch_plan(struct qb_stretch *s)
+{
+    size_t unit = 0, n = 0, blocks = 0, k = s->end;
+    for (size_t i = 0; i < s->segments; i++) s->first_unit += s->units[i];
+    s->first = k;
+    s->start[0] = 0;
+    while (k < s->cut.cols) {
+        const size_t end = qb_block_end(&s->cut, k), first = n;
+        size_t units = 0;
+        for (size_t from = k, to; from < end && unit + units <= s->limit; from = to) {
+            to = qb_segment_end(&s->cut, from);
+            s->units[n] = (uint32_t)qb_ceil_div(to - from, 4);
+            units += s->units[n++];
+            s->start[n] = (uint32_t)(to - s->first);
+        }
+        if (unit + units > s->limit) {
+            n = first;
+            break;
+        }
+        unit += units;
+        k = end;
+        blocks++;
+    }
+    s->segments = n;
+    s->end = k;
+    return blocks;
+}
+
+void qb_stretch_next(struct qb_stretch *s)
+{
+    const size_t blocks = qb_stretch_plan(s);
+    struct splitting job = {s, blocks};
+    qb_parallel(qb_parts((s->end - s->first) * s->cols * sizeof(float), blocks), split_part, &job);
+}

@@ -1,0 +1,135 @@
+// SPDX-License-Identifier: Apache-2.0
+// Everything is cut so that the workspace has a fixed bound: columns into chunks, k into stretches
+// (`out` carries the sums from one to the next), a stretch of 16 rows into pieces whose lines stay in the
+// first-level cache. Threads share the rows; an output is one thread's, summed in its own order.
+#include "multiply.h"
+
+#include "../base/dispatch.h"
+#include "../base/float16.h"
+#include "../base/fpenv.h"
+#include "../base/threads.h"
+#include "../formats/stored.h"
+
+#include <math.h>
+#include <stdlib.h>
+#include <string.h>
+
+struct sums_out {
+    float *to; // of the chunk's first column
+    ptrdiff_t n, m;
+};
+
+struct multiplication {
+    const struct qb_weights *w;
+    const struct qb_stretch *x;
+    struct sums_out out;
+    uint8_t *states; // one a part
+};
+
+// What one thread works in.
+struct worker {
+    struct qb_piece piece;
+    float acc[QB_COLUMNS * QB_LANES];
+};
+
+static void load_sums(const struct multiplication *job, float *acc, size_t row, size_t rows)
+{
+    const size_t cols = job->x->cols;
+    memset(acc, 0, cols * QB_LANES * sizeof *acc);
+    if (job->x->first == 0) return;
+    for (size_t c = 0; c < cols; c++)
+        for (size_t r = 0; r < rows; r++)
+            acc[c * QB_LANES + r] = job->out.to[(ptrdiff_t)c * job->out.n + (ptrdiff_t)(row + r) * job->out.m];
+}
+
+static void store_sums(const struct multiplication *job, const float *acc, size_t row, size_t rows)
+{
+    const float nan = qb_bits_float(0x7FC00000u);
+    for (size_t c = 0; c < job->x->cols; c++) {
+        float *const to = job->out.to + (ptrdiff_t)c * job->out.n + (ptrdiff_t)row * job->out.m;
+        const int bad = qb_atomic_load((qb_atomic_int *)&job->x->bad[c]);
+        for (size_t r = 0; r < rows; r++) {
+            const float sum = acc[c * QB_LANES + r];
+            to[(ptrdiff_t)r * job->out.m] = bad || isnan(sum) ? nan : sum;
+        }
+    }
+}
+
+size_t qb_piece_end(const struct qb_stretch *x, size_t s, size_t *units)
+{
+    const size_t end = qb_min(x->segments, s + QB_PIECE_SEGMENTS);
+    for (*units = 0; s < end && *units + x->units[s] <= QB_PIECE_UNITS; s++) *units += x->units[s];
+    return s;
+}
+
+// Adds a whole stretch to the sums of 16 rows.
+static void multiply_rows(const struct multiplication *job, struct worker *worker, void *state, size_t row)
+{
+    const struct qb_weights *const w = job->w;
+    const struct qb_stretch *const x = job->x;
+    const size_t words = x->cols * (size_t)x->planes;
+    struct qb_piece *const piece = &worker->piece;
+    for (size_t s = 0, end, unit = 0, units; s < x->segments; s = end, unit += units) {
+        end = qb_piece_end(x, s, &units);
+        w->load(w, state, x, row, s, end, unit, piece);
+        const struct qb_panel panel = {qb_stored_bits(w->format), end - s, x->units + s, piece->lines, piece->d,
+                                       w->format->zero == QB_ZERO_MIN ? piece->m : NULL, piece->z};
+        const struct qb_activations part = {x->cols, x->planes, x->digits + unit * words * 4, x->sums + s * words,
+                                            x->dx + s * x->cols, x->dxsum + s * x->cols};
+        w->kernels->panel(&panel, &part, worker->acc);
+    }
+}
+
+static void multiply_part(void *context, size_t part, size_t parts)
+{
+    const struct multiplication *const job = context;
+    const struct qb_weights *const w = job->w;
+    const size_t end = qb_part_start(w->rows, QB_LANES, part + 1, parts);
+    void *const state = job->states + part * w->state_bytes;
+    struct worker worker;
+    if (w->format->zero != QB_ZERO_POINT) {
+        const int32_t z = w->format->zero == QB_ZERO_MIN ? 0 : 1 << (w->format->bits - 1);
+        for (size_t i = 0; i < QB_PIECE_SEGMENTS * QB_LANES; i++) worker.piece.z[i] = z;
+    }
+    for (size_t row = qb_part_start(w->rows, QB_LANES, part, parts); row < end; row += QB_LANES) {
+        const size_t rows = qb_min(w->rows - row, QB_LANES);
+        load_sums(job, worker.acc, row, rows);
+        multiply_rows(job, &worker, state, row);
+        store_sums(job, worker.acc, row, rows);
+    }
+}
+
+// Threads to use: the bytes of weights, or what takes about as long.
+static size_t parts_of(const struct qb_weights *w, size_t cols)
+{
+    return qb_parts(w->rows * w->row_bytes * (1 + cols / 4), qb_ceil_div(w->rows, QB_LANES));
+}
+
+int qb_multiply(const struct qb_weights *w, const qb_floats *x, int planes, float *out, ptrdiff_t out_n,
+                ptrdiff_t out_m)
+{
+    if (x->rows == 0 || w->rows == 0) return QB_OK;
+    // Chunks of equal size: a short last one would cost as much decoding as a full one.
+    const size_t chunks = qb_ceil_div(x->rows, QB_COLUMNS), most = qb_ceil_div(x->rows, chunks);
+    const size_t parts = parts_of(w, most);
+    struct qb_stretch stretch;
+    struct multiplication job = {w, &stretch, {0}, NULL};
+    if (w->state_bytes && !(job.states = calloc(parts, w->state_bytes))) return QB_ERR_MEMORY;
+    if (!qb_stretch_new(&stretch, w->kernels, x, &w->cut, planes, most)) {
+        free(job.states);
+        return QB_ERR_MEMORY;
+    }
+    const qb_fpenv saved = qb_fpenv_enter();
+    for (size_t n = 0; n < x->rows; n += most) {
+        job.out = (struct sums_out){out + (ptrdiff_t)n * out_n, out_n, out_m};
+        qb_stretch_chunk(&stretch, n, qb_min(x->rows - n, most));
+        do {
+            qb_stretch_next(&stretch);
+            qb_parallel(parts, multiply_part, &job);
+        } while (stretch.end < w->cut.cols);
+    }
+    qb_fpenv_leave(saved);
+    qb_stretch_free(&stretch);
+    free(job.states);
+    return QB_OK;
+}

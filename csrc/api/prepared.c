@@ -1,0 +1,112 @@
+// SPDX-License-Identifier: Apache-2.0
+// The multiply from a prepared matrix: a panel is read from its first byte to its last.
+#include "prepared.h"
+
+#include "../base/dispatch.h"
+#include "floats.h"
+
+#include <string.h>
+
+int qb_prepared_check(const qb_format *format, size_t rows, size_t cols, struct qb_panel_layout *layout)
+{
+    const qb_matrix q = {.format = *format, .rows = rows, .cols = cols};
+    const int status = qb_matrix_check(&q);
+    if (status) return status;
+    return qb_panel_layout(format, rows, cols, layout) ? QB_OK : QB_ERR_SIZE;
+}
+
+size_t qb_prepared_bytes(const qb_format *format, size_t rows, size_t cols)
+{
+    struct qb_panel_layout layout;
+    if (qb_prepared_check(format, rows, cols, &layout)) return 0;
+    return layout.bytes * qb_ceil_div(rows, QB_LANES);
+}
+
+// Codes of `units` units from the given one of a row on, as lines of the piece.
+static void load_lines(const struct qb_kernels *k, const struct qb_panel_layout *layout, const qb_format *format,
+                       const uint8_t *panel, size_t unit, size_t units, struct qb_piece *piece)
+{
+    const size_t first = unit / QB_OCTET, octets = qb_ceil_div(unit + units, QB_OCTET) - first;
+    k->planes_unpack(panel + layout->codes + first * (size_t)format->bits * QB_LINE, octets, format->bits, piece->room);
+    if (qb_stored_bits(format) != format->bits) // one-bit symmetric codes count 0 and 2
+        for (size_t i = 0; i < octets * QB_OCTET * QB_LINE; i++) piece->room[i] = (uint8_t)(piece->room[i] * 2);
+    piece->lines = piece->room + unit % QB_OCTET * QB_LINE;
+}
+
+static void load_zeros(const struct qb_kernels *k, const qb_format *format, const uint8_t *zeros, size_t first,
+                       size_t count, int32_t *lanes)
+{
+    const size_t bits = (size_t)format->bits;
+    uint8_t codes[QB_LANES];
+    for (size_t i = 0; i < count; i++) {
+        k->unpack[bits](zeros + (first + i) * 2 * bits, QB_LANES, 0, 0, codes);
+        for (size_t lane = 0; lane < QB_LANES; lane++) lanes[i * QB_LANES + lane] = codes[lane];
+    }
+}
+
+// Parameters of `count` segments, to the piece's from the at-th on: of groups from the first-th on, or
+// where groups have several segments, all of that one group.
+static void load_params(const struct qb_kernels *k, const struct qb_panel_layout *layout, const qb_format *format,
+                        const uint8_t *panel, size_t first, size_t count, struct qb_piece *piece, size_t at)
+{
+    const size_t lane = at * QB_LANES, groups = layout->cut.group > QB_BLOCK_MAX ? 1 : count;
+    float *const d = piece->d + lane, *const m = piece->m + lane;
+    int32_t *const z = piece->z + lane;
+    qb_load_scales(k, format->scale, panel, first * QB_LANES, groups * QB_LANES, d);
+    if (format->zero == QB_ZERO_MIN)
+        qb_load_scales(k, format->scale, panel + layout->mins, first * QB_LANES, groups * QB_LANES, m);
+    if (format->zero == QB_ZERO_POINT) load_zeros(k, format, panel + layout->zeros, first, groups, z);
+    for (size_t i = groups * QB_LANES; i < count * QB_LANES; i++) {
+        d[i] = d[i - QB_LANES];
+        if (format->zero == QB_ZERO_MIN) m[i] = m[i - QB_LANES];
+        if (format->zero == QB_ZERO_POINT) z[i] = z[i - QB_LANES];
+    }
+}
+
+void qb_prepared_piece(const struct qb_kernels *k, const struct qb_panel_layout *layout, const qb_format *format,
+                       const uint8_t *panel, const struct qb_stretch *x, size_t s, size_t end, size_t unit,
+                       struct qb_piece *piece)
+{
+    size_t units = 0;
+    for (size_t i = s; i < end; i++) units += x->units[i];
+    load_lines(k, layout, format, panel, x->first_unit + unit, units, piece);
+    for (size_t i = s, next; i < end; i = next) {
+        const size_t group = (x->first + x->start[i]) / layout->cut.group;
+        next = end;
+        if (layout->cut.group > QB_BLOCK_MAX)
+            for (next = i + 1; next < end && (x->first + x->start[next]) / layout->cut.group == group;) next++;
+        load_params(k, layout, format, panel, group, next - i, piece, i - s);
+    }
+}
+
+struct source {
+    const qb_prepared *p;
+    struct qb_panel_layout layout;
+};
+
+static void load_piece(const struct qb_weights *w, void *state, const struct qb_stretch *x, size_t row, size_t s,
+                       size_t end, size_t unit, struct qb_piece *piece)
+{
+    (void)state;
+    const struct source *const source = w->self;
+    const struct qb_panel_layout *const layout = &source->layout;
+    const uint8_t *const panel = source->p->panels + row / QB_LANES * layout->bytes;
+    qb_prepared_piece(w->kernels, layout, w->format, panel, x, s, end, unit, piece);
+}
+
+int qb_prepared_matmul(const qb_prepared *p, const qb_floats *x, int planes, float *out, ptrdiff_t out_n,
+                       ptrdiff_t out_m)
+{
+    struct source source = {.p = p};
+    const int status = qb_prepared_check(&p->format, p->rows, p->cols, &source.layout);
+    if (status) return status;
+    if (planes < 1 || planes > 3 || !qb_float_bytes(x->dtype) || x->cols != p->cols) return QB_ERR_ARGUMENT;
+    const struct qb_weights w = {.kernels = qb_kernels_now(),
+                                 .self = &source,
+                                 .format = &p->format,
+                                 .rows = p->rows,
+                                 .cut = source.layout.cut,
+                                 .row_bytes = source.layout.bytes / QB_LANES,
+                                 .load = load_piece};
+    return qb_multiply(&w, x, planes, out, out_n, out_m);
+}

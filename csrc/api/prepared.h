@@ -1,0 +1,17 @@
+// SPDX-License-Identifier: Apache-2.0
+// Reading a panel of a prepared matrix.
+#ifndef QB_PREPARED_H
+#define QB_PREPARED_H
+
+#include "../formats/panels.h"
+#include "../formats/stored.h"
+#include "multiply.h"
+
+int qb_prepared_check(const qb_format *format, size_t rows, size_t cols, struct qb_panel_layout *layout);
+
+// Fills a piece with segments [s, end) of a stretch, which start `unit` units into it.
+void qb_prepared_piece(const struct qb_kernels *k, const struct qb_panel_layout *layout, const qb_format *format,
+                       const uint8_t *panel, const struct qb_stretch *x, size_t s, size_t end, size_t unit,
+                       struct qb_piece *piece);
+
+#endif

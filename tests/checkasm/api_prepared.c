@@ -1,0 +1,71 @@
+// SPDX-License-Identifier: Apache-2.0
+// Prepared matrices: the same products as the packed ones, bit for bit, on any number of threads, and back
+// to the same matrix.
+#include "checkasm.h"
+#include "floats.h"
+#include "matrices.h"
+
+#include <string.h>
+
+static struct buffer activations, panels, want, got;
+static struct matrix packed, back;
+
+static const size_t group_sizes[] = {0, 1, 2, 3, 4, 5, 8, 16, 20, 31, 32, 33, 64, 100, 128, 250, 256, 257, 300, 512, 1000};
+enum { GROUP_SIZES = sizeof group_sizes / sizeof *group_sizes };
+
+static void compare_matrices(const qb_matrix *a, const qb_matrix *b)
+{
+    for (size_t r = 0; r < a->rows; r++) {
+        int same = 1;
+        for (size_t c = 0; c < a->cols; c++)
+            same &= matrix_integer(a, r, c) == matrix_integer(b, r, c) && matrix_scale(a, r, c) == matrix_scale(b, r, c) &&
+                    matrix_min(a, r, c) == matrix_min(b, r, c);
+        ck_true("a row given back", same);
+    }
+}
+
+static void prepared_case(size_t group)
+{
+    if (ck_skip()) return;
+    const size_t rows = ck_below(4) ? ck_below(50) : ck_below(3) * 16, columns = 1 + ck_below(6);
+    const size_t cols = 1 + (ck_below(3) ? ck_below(200) : ck_below(1400));
+    const int planes = 1 + (int)ck_below(3);
+    any_matrix(&packed, rows, cols, group);
+    ck_case("bits=%d zero=%d scale=%d group=%zu rows=%zu cols=%zu columns=%zu planes=%d", packed.q.format.bits,
+            packed.q.format.zero, packed.q.format.scale, group, rows, cols, columns, planes);
+    const size_t bytes = qb_prepared_bytes(&packed.q.format, rows, cols);
+    uint8_t *const block = ck_place(&panels, bytes, (int)ck_below(64) - 1);
+    ck_same_u64("prepare", QB_OK, (uint64_t)qb_prepare(&packed.q, block));
+    ck_canaries(&panels);
+
+    const qb_prepared p = {packed.q.format, rows, cols, block};
+    float *const values = ck_place(&activations, columns * cols * sizeof *values, CK_END);
+    fill_floats(values, columns * cols, FLOATS_NORMAL);
+    const qb_floats x = {values, QB_F32, columns, cols, (ptrdiff_t)(cols * sizeof *values), sizeof *values};
+    float *const a = ck_place(&want, rows * columns * sizeof *a, CK_END);
+    float *const b = ck_place(&got, rows * columns * sizeof *b, CK_END);
+    qb_matmul(&packed.q, &x, planes, a, (ptrdiff_t)rows, 1);
+    ck_same_u64("multiply", QB_OK, (uint64_t)qb_prepared_matmul(&p, &x, planes, b, (ptrdiff_t)rows, 1));
+    ck_same("out", a, b, rows * columns * sizeof *a);
+    ck_canaries(&got);
+
+    back.q = packed.q;
+    back.q.codes = ck_place(&back.codes, packed.codes.bytes, CK_END);
+    back.q.scales = ck_place(&back.scales, packed.scales.bytes, CK_END);
+    if (packed.q.mins) back.q.mins = ck_place(&back.mins, packed.mins.bytes, CK_END);
+    if (packed.q.zeros) back.q.zeros = ck_place(&back.zeros, packed.zeros.bytes, CK_END);
+    ck_same_u64("unprepare", QB_OK, (uint64_t)qb_unprepare(&p, &back.q));
+    compare_matrices(&packed.q, &back.q);
+    ck_canaries(&back.codes);
+    ck_canaries(&back.scales);
+}
+
+static void check(const struct qb_kernels *ref, const struct qb_kernels *test)
+{
+    (void)ref;
+    (void)test;
+    if (!ck_kernel("qb_prepare")) return;
+    for (int i = 0; i < 30 * GROUP_SIZES; i++) prepared_case(group_sizes[i % GROUP_SIZES]);
+}
+
+const struct suite suite_api_prepared = {"api_prepared", SUITE_API, check, NULL};

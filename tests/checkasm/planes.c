@@ -1,0 +1,100 @@
+// SPDX-License-Identifier: Apache-2.0
+// Family "planes": octets of lines to code planes and back.
+#include "checkasm.h"
+
+#include <string.h>
+
+static struct buffer input, want, got;
+
+enum { LINE = 64, OCTET = 8 * LINE, MOST = 33 };
+
+// Bit by bit, from the text: plane by plane, lower bits first.
+static void naive_pack(const uint8_t *lines, size_t octets, int bits, uint8_t *out)
+{
+    memset(out, 0, octets * (size_t)bits * LINE);
+    for (size_t o = 0; o < octets; o++, lines += OCTET, out += bits * LINE) {
+        uint8_t *plane = out;
+        int low = 0;
+        for (int width = bits == 8 ? 8 : 4; width; width /= 2) {
+            if (!(bits & width)) continue;
+            for (int unit = 0; unit < 8; unit++)
+                for (int i = 0; i < LINE; i++)
+                    for (int b = 0; b < width; b++)
+                        plane[unit % width * LINE + i] |=
+                            (uint8_t)((lines[unit * LINE + i] >> (low + b) & 1) << (unit / width * width + b));
+            plane += width * LINE;
+            low += width;
+        }
+    }
+}
+
+static void planes_case(const struct qb_kernels *ref, const struct qb_kernels *test, int bits, size_t octets, int from,
+                        int to)
+{
+    if (ck_skip()) return;
+    const size_t packed = octets * (size_t)bits * LINE;
+    ck_case("octets=%zu in=%d out=%d", octets, from, to);
+    uint8_t *const lines = ck_place(&input, octets * OCTET, from);
+    ck_fill(lines, octets * OCTET);
+    for (size_t i = 0; i < octets * OCTET; i++) lines[i] &= (uint8_t)((1 << bits) - 1);
+    uint8_t *const a = ck_place(&want, packed, CK_END);
+    uint8_t *const b = ck_place(&got, packed, to);
+    (ref == test ? naive_pack : ref->planes_pack)(lines, octets, bits, a);
+    test->planes_pack(lines, octets, bits, b);
+    ck_same("planes", a, b, packed);
+    ck_canaries(&got);
+
+    uint8_t *const planes = ck_place(&want, packed, from);
+    ref->planes_pack(lines, octets, bits, planes);
+    uint8_t *const back = ck_place(&got, octets * OCTET, to);
+    test->planes_unpack(planes, octets, bits, back);
+    ck_same("lines", lines, back, octets * OCTET);
+    ck_canaries(&got);
+}
+
+static void check(const struct qb_kernels *ref, const struct qb_kernels *test)
+{
+    for (int bits = 1; bits <= 8; bits++) {
+        if (!ck_kernel("planes_u%d", bits)) continue;
+        for (size_t octets = 0; octets < MOST; octets++) {
+            planes_case(ref, test, bits, octets, CK_END, CK_END);
+            planes_case(ref, test, bits, octets, (int)ck_below(64), (int)ck_below(64));
+        }
+        for (int offset = 0; offset < 64; offset++) planes_case(ref, test, bits, 3, offset, 63 - offset);
+    }
+}
+
+struct timed {
+    qb_planes_unpack_fn *unpack;
+    const uint8_t *planes;
+    uint8_t *lines;
+    int bits;
+};
+
+enum { BENCH_OCTETS = 16 };
+
+static void run_unpack(void *context)
+{
+    const struct timed *const t = context;
+    t->unpack(t->planes, BENCH_OCTETS, t->bits, t->lines);
+}
+
+static void run_copy(void *context)
+{
+    const struct timed *const t = context;
+    memcpy(t->lines, t->planes, BENCH_OCTETS * OCTET);
+}
+
+static void bench(const struct qb_kernels *ref, const struct qb_kernels *test)
+{
+    uint8_t *const planes = ck_memory(BENCH_OCTETS * OCTET), *const lines = ck_memory(BENCH_OCTETS * OCTET);
+    for (int bits = 1; bits <= 8; bits++) {
+        if (!ck_kernel("planes_u%d", bits)) continue;
+        struct timed mine = {test->planes_unpack, planes, lines, bits}, scalar = mine;
+        scalar.unpack = ref->planes_unpack;
+        const struct ck_run runs[] = {{"unpack", run_unpack, &mine}, {"scalar", run_unpack, &scalar}, {"memcpy", run_copy, &mine}};
+        ck_bench(BENCH_OCTETS * OCTET, runs, 3);
+    }
+}
+
+const struct suite suite_planes = {"planes", QB_FAMILY_planes, check, bench};

@@ -1,0 +1,109 @@
+// SPDX-License-Identifier: Apache-2.0
+// The thread pool: every part once, whoever calls it: nested, from several threads, in a forked child.
+#include "checkasm.h"
+
+#include "threads.h"
+
+#if defined(__unix__) || defined(__APPLE__)
+#include <pthread.h>
+#include <string.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+enum { PARTS = 16 };
+
+static void count_part(void *context, size_t part, size_t parts)
+{
+    (void)parts;
+    ((int *)context)[part]++;
+}
+
+static int all_once(size_t parts)
+{
+    int counts[PARTS] = {0}, good = 1;
+    qb_parallel(parts, count_part, counts);
+    for (size_t i = 0; i < PARTS; i++) good &= counts[i] == (i < parts);
+    return good;
+}
+
+static void nested_part(void *context, size_t part, size_t parts)
+{
+    (void)parts;
+    ((int *)context)[part] = all_once(5);
+}
+
+static void *caller(void *context)
+{
+    for (int i = 0; i < 200; i++) *(int *)context &= all_once((size_t)i % PARTS + 1);
+    return NULL;
+}
+
+static void check_callers(void)
+{
+    pthread_t threads[3];
+    int good[3] = {1, 1, 1};
+    for (int i = 0; i < 3; i++) pthread_create(&threads[i], NULL, caller, &good[i]);
+    for (int i = 0; i < 3; i++) pthread_join(threads[i], NULL);
+    for (int i = 0; i < 3; i++) ck_true("a caller's parts", good[i]);
+}
+
+// Forks with another thread inside the pool or not; the child uses it and leaves.
+static void check_fork(int busy)
+{
+    pthread_t thread;
+    int good = 1, status = 0;
+    if (busy) pthread_create(&thread, NULL, caller, &good);
+    const pid_t child = fork();
+    if (child == 0) {
+        alarm(60); // instead of hanging
+        _exit(all_once(8) ? 0 : 1);
+    }
+    waitpid(child, &status, 0);
+    if (busy) pthread_join(thread, NULL);
+    ck_true("the child's parts", WIFEXITED(status) && WEXITSTATUS(status) == 0);
+}
+
+static void check_parts(void)
+{
+    for (size_t n = 0; n < 70; n++)
+        for (size_t unit = 1; unit < 20; unit += 3)
+            for (size_t parts = 1; parts < 9; parts++) {
+                size_t end = 0;
+                for (size_t p = 0; p < parts; p++) {
+                    const size_t start = qb_part_start(n, unit, p, parts);
+                    ck_true("a part starts where the last one ends, on a unit",
+                            start >= end && (start == n || start % unit == 0));
+                    end = start;
+                }
+                ck_same_u64("the end", n, qb_part_start(n, unit, parts, parts));
+            }
+}
+
+static void check(const struct qb_kernels *ref, const struct qb_kernels *test)
+{
+    (void)ref;
+    (void)test;
+    const int before = qb_num_threads();
+    if (ck_kernel("part_start")) check_parts();
+    for (int n = 1; n <= 4; n++) {
+        if (!ck_kernel("parallel_%d", n)) continue;
+        ck_case("threads=%d", n);
+        ck_same_u64("set", QB_OK, (uint64_t)qb_set_num_threads(n));
+        for (int i = 0; i < 300; i++) ck_true("parts", all_once((size_t)i % PARTS + 1));
+        int nested[4] = {0};
+        qb_parallel(4, nested_part, nested);
+        for (int i = 0; i < 4; i++) ck_true("nested parts", nested[i]);
+        check_callers();
+        for (int i = 0; i < 6; i++) check_fork(i & 1);
+    }
+    qb_set_num_threads(before);
+}
+#else
+static void check(const struct qb_kernels *ref, const struct qb_kernels *test)
+{
+    (void)ref;
+    (void)test;
+}
+#endif
+
+const struct suite suite_threads = {"threads", SUITE_ONCE, check, NULL};

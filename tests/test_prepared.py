@@ -1,0 +1,166 @@
+"""Prepared matrices: the same bits as the QArray they are made of, on every tier and number of threads."""
+
+import pickle
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+import pyqbits as qb
+
+ACTIVATIONS = ("int8", "int16", "int24")
+GROUPS = (1, 3, 8, 20, 32, 64, 100, 128, 256, 300, "row", "tensor")
+
+
+def matrix(rows, cols, format, seed=0):
+    rng = np.random.default_rng(seed)
+    return qb.quantize(rng.standard_normal((rows, cols), np.float32), format)
+
+
+@pytest.mark.parametrize("zero", [None, "min", "point"])
+@pytest.mark.parametrize("group", GROUPS)
+def test_same_bits_as_packed(isa, group, zero):
+    rng = np.random.default_rng(1)
+    for bits in range(1, 9):
+        scale = ("float16", "bfloat16", "float32")[bits % 3]
+        q = matrix(37, 330, qb.affine(bits, group, zero=zero, scale=scale))
+        p = q.prepare()
+        assert p.unprepare().tobytes() == q.tobytes()
+        x = rng.standard_normal((330, 5), np.float32)
+        activations = ACTIVATIONS[bits % 3]
+        want = qb.matmul(q, x, activations=activations)
+        assert qb.matmul(p, x, activations=activations).tobytes() == want.tobytes()
+        turned = qb.matmul(x.T, p.T, activations=activations)
+        assert turned.tobytes() == np.ascontiguousarray(want.T).tobytes()
+
+
+def _products(q, x, activations):
+    def product(m, columns):
+        return qb.matmul(m, columns, activations=activations)
+
+    found = set()
+    for m in (q, q.prepare()):
+        found.add(product(m, x).tobytes())
+        found.add(np.stack([product(m, column) for column in x.T], axis=1).tobytes())
+    return found
+
+
+@settings(max_examples=25, deadline=None)
+@given(
+    st.integers(1, 80), st.integers(1, 700), st.integers(1, 9), st.integers(1, 8),
+    st.sampled_from(GROUPS), st.sampled_from([None, "min", "point"]), st.sampled_from(ACTIVATIONS),
+)  # fmt: skip
+def test_any_tier_threads_and_batch(rows, cols, columns, bits, group, zero, activations):
+    q = matrix(rows, cols, qb.affine(bits, group, zero=zero), rows)
+    x = np.random.default_rng(cols).standard_normal((cols, columns), np.float32)
+    seen = set()
+    for isa in qb.available_isas():
+        for n in (1, 2, 4):
+            with qb.use_isa(isa), qb.threads(n):
+                seen |= _products(q, x, activations)
+    assert len(seen) == 1
+
+
+def test_large_work_is_the_same_on_any_number_of_threads(isa):
+    """Sizes at which every operation really is cut over the threads."""
+    rng = np.random.default_rng(2)
+    w = rng.standard_normal((700, 3001), np.float32)
+    codes = rng.integers(0, 8, (50, 40001), dtype=np.uint8)
+    seen = set()
+    for n in (1, 2, 3, 4):
+        with qb.threads(n):
+            packed = qb.pack(codes, 3)
+            q = qb.quantize(w, "uint4_g32_z", search="mse" if isa != "scalar" else None)
+            long = qb.quantize(w, "int5_row")
+            p = q.prepare()
+            parts = packed, qb.unpack(packed, 3, 40001), q, long, q.dequantize(), p @ w[:9].T
+            seen.add(tuple(part.tobytes() for part in parts))
+    assert len(seen) == 1
+
+
+@pytest.mark.parametrize("n", [1, 3])
+def test_first_error_on_any_number_of_threads(n):
+    with qb.threads(n):
+        x = np.ones((600, 4001), np.float32)
+        x[77, 4000] = x[500, 3] = np.nan
+        with pytest.raises(ValueError, match=r"\(77, 4000\)"):
+            qb.quantize(x, "int4_g32")
+        codes = np.zeros((60, 40001), np.uint8)
+        codes[7, 40000] = codes[50, 1] = 9
+        with pytest.raises(ValueError, match=r"\(7, 40000\)"):
+            qb.pack(codes, 3)
+
+
+def test_shapes_and_views():
+    q = matrix(40, 96, "int4_g32")
+    p, x = q.prepare(), np.ones((3, 96), np.float32)
+    assert (p.shape, p.T.shape, p.axis, p.T.axis, p.ndim) == ((40, 96), (96, 40), 1, 0, 2)
+    assert (p @ x[0]).shape == (40,) and (x @ p.T).shape == (3, 40) and (x[0] @ p.T).shape == (40,)
+    out = np.empty((3, 40), np.float32)
+    assert qb.matmul(x, p.T, out=out) is out
+    assert (q.T.prepare().T @ x.T).tobytes() == (q @ x.T).tobytes()
+    assert (np.ones((2, 5, 96), np.float32) @ p.T).shape == (2, 5, 40)
+    with pytest.raises(ValueError, match="grouped along axis 1"):
+        x.T @ p
+    with pytest.raises(ValueError, match="dimensions"):
+        matrix(40, 96, "int4_g32")[0].prepare()
+
+
+def test_size_stays_the_formats():
+    for bits in range(1, 9):
+        for zero in (None, "min", "point"):
+            q = matrix(160, 4096, qb.affine(bits, 32, zero=zero))
+            assert q.nbytes <= q.prepare().nbytes <= 1.05 * q.nbytes
+    assert "+0.0 %" in repr(matrix(160, 4096, "int4_g32").prepare())
+
+
+@pytest.mark.parametrize("format", ["int4_g32", "uint3_g20", "uint5_row_z_bf16", "int1_tensor"])
+def test_take(isa, format):
+    q = matrix(40, 100, format)
+    for m, axis in ((q, 0), (q.T, 1)):
+        p = m.prepare()
+        for rows in ([3, 39, 3, -1], 5, [[0], [17]], []):
+            assert p.take(rows).tobytes() == m.take(rows, axis=axis).tobytes()
+    with pytest.raises(IndexError):
+        q.prepare().take([40])
+    with pytest.raises(ValueError, match="grouped"):
+        q.prepare().take([0], axis=1)
+
+
+def test_files(tmp_path):
+    q = matrix(50, 130, "uint3_g20")
+    p = q.prepare()
+    p.T.save(tmp_path / "p.safetensors")
+    loaded = qb.PreparedMatrix.load(tmp_path / "p.safetensors")
+    assert loaded.shape == (130, 50) and loaded.T.unprepare().tobytes() == q.tobytes()
+    x = np.ones((2, 130), np.float32)
+    assert (x @ loaded).tobytes() == (x @ q.T).tobytes()
+    whole = (tmp_path / "p.safetensors").read_bytes()
+    changes = (
+        (b'\\"version\\":1', b'\\"version\\":2'), (b"uint3_g20", b"uint4_g20"), (b"[130,50]", b"[130,99]"),
+    )  # fmt: skip
+    for damaged in (b"", whole[:100], whole[:-1], *(whole.replace(*change) for change in changes)):
+        (tmp_path / "bad").write_bytes(damaged)
+        with pytest.raises(qb.FormatError):
+            qb.PreparedMatrix.load(tmp_path / "bad")
+
+
+def test_empty_sizes():
+    for rows, cols in ((0, 64), (5, 0), (0, 0)):
+        p = qb.quantize(np.zeros((rows, cols), np.float32), "int4_g32").prepare()
+        assert p.nbytes == 0 and p.unprepare().shape == (rows, cols)
+        assert not (p @ np.zeros((cols, 2), np.float32)).any()
+
+
+def test_threads_settings():
+    before = qb.get_num_threads()
+    with qb.threads(3):
+        assert qb.get_num_threads() == 3
+    assert qb.get_num_threads() == before
+    for wrong in (0, -1, 257):
+        with pytest.raises(ValueError, match="1 to 256"):
+            qb.set_num_threads(wrong)
+    with pytest.raises(TypeError):
+        qb.set_num_threads("two")
+    assert pickle.loads(pickle.dumps(matrix(3, 64, "int4_g32"))).prepare().shape == (3, 64)
