@@ -16,6 +16,8 @@ from collections.abc import Callable, Iterator
 
 import numpy as np
 
+import pyqbits as qb
+
 SAMPLE_SECONDS = 0.002
 ROUNDS = 15
 PAGE = 4096
@@ -111,8 +113,8 @@ OUTPUT_LINE = 8
 
 @contextlib.contextmanager
 def one_thread() -> Iterator[None]:
-    """Keeps NumPy's linear algebra on one thread, since the library's functions use one."""
+    """Keeps the library and NumPy's linear algebra on one thread."""
     import threadpoolctl
 
-    with threadpoolctl.threadpool_limits(1):
+    with threadpoolctl.threadpool_limits(1), qb.threads(1):
         yield

@@ -62,7 +62,7 @@ class PreparedMatrix(Operand):
     @classmethod
     def _of(cls, q: QArray) -> "PreparedMatrix":
         if q.ndim != 2:
-            raise ValueError(f"prepare takes a matrix, not {q.ndim} dimensions; a stack is prepared one by one")
+            raise ValueError(f"prepare takes a matrix, not {q.ndim} dimensions: prepare each of a stack")
         size = _block_bytes(q.format, q.shape, q.axis)
         panels = _aligned(size)
         rows = q.shape[1 - q.axis]

@@ -4,6 +4,7 @@
 #include "cpu.h"
 
 #include "../qbits.h"
+#include "atomic.h"
 #include "isa.h"
 
 #include <string.h>
@@ -55,7 +56,7 @@ static uint64_t xgetbv(void)
 #endif
 #endif
 
-uint32_t qb_isa_mask(void)
+static uint32_t look(void)
 {
     struct qb_cpuid id = {0};
 #if QB_X86
@@ -77,6 +78,17 @@ uint32_t qb_isa_mask(void)
     if (id.leaf1_ecx & (1u << 27)) id.xcr0 = xgetbv();
 #endif
     return qb_isa_mask_from(&id);
+}
+
+uint32_t qb_isa_mask(void)
+{
+    static qb_atomic_int known; // CPUID is slow under a hypervisor; scalar's bit makes it nonzero
+    int mask = qb_atomic_load(&known);
+    if (mask == 0) {
+        mask = (int)look();
+        qb_atomic_store(&known, mask);
+    }
+    return (uint32_t)mask;
 }
 
 void qb_cpu_brand(char *out49)

@@ -93,12 +93,12 @@ float qb_weight_scale(float greatest)
 
 static void fit(const struct qb_samples *s, const struct qb_lanes *lanes, struct qb_moments *sum)
 {
-    memset(sum, 0, sizeof *sum);
     for (size_t i = 0; i < s->pieces; i++) {
         const float *x, *w;
         struct qb_moments part;
         const size_t n = s->piece(s->self, i, &x, &w);
-        s->k->fit(x, w, n, lanes, &part);
+        s->k->fit(x, w, n, lanes, i ? &part : sum);
+        if (i == 0) continue;
         add_lanes(sum->l, part.l);
         add_lanes(sum->ll, part.ll);
         add_lanes(sum->lv, part.lv);
@@ -127,21 +127,25 @@ static void trial(const struct qb_samples *s, const struct qb_lanes *lanes, doub
 // more than the best so far. NaN and infinity from overflowing sums never do.
 static void consider(struct search *s, const struct qb_lanes *lanes)
 {
+    const int has_min = s->format->zero == QB_ZERO_MIN;
+    const double *const weight = s->samples->weight;
     struct qb_moments sum;
+    double v[QB_LANES], explained[QB_LANES];
     fit(s->samples, lanes, &sum);
-    for (size_t k = 0; k < QB_LANES; k++) {
-        double ll = sum.ll[k], lv = sum.lv[k], v = 0;
-        const double weight = s->samples->weight[k], l = sum.l[k];
-        if (s->format->zero == QB_ZERO_MIN) { // about the means
-            v = s->samples->sum[k] - (double)lanes->off[k] * weight;
-            ll -= l * l / weight;
-            lv -= l * v / weight;
+    if (has_min) { // about the means
+        for (size_t k = 0; k < QB_LANES; k++) {
+            const double l = sum.l[k];
+            v[k] = s->samples->sum[k] - (double)lanes->off[k] * weight[k];
+            sum.ll[k] -= l * l / weight[k];
+            sum.lv[k] -= l * v[k] / weight[k];
         }
-        const double explained = lv * lv / ll;
-        if (!(ll > 0) || !(explained > s->best.explained[k]) || !(explained <= DBL_MAX)) continue;
-        s->best.explained[k] = explained;
-        s->best.d[k] = lv / ll;
-        s->best.m[k] = s->format->zero == QB_ZERO_MIN ? (double)lanes->off[k] + (v - s->best.d[k] * l) / weight : 0;
+    }
+    for (size_t k = 0; k < QB_LANES; k++) explained[k] = sum.lv[k] * sum.lv[k] / sum.ll[k];
+    for (size_t k = 0; k < QB_LANES; k++) {
+        if (!(explained[k] > s->best.explained[k]) || !(sum.ll[k] > 0) || !(explained[k] <= DBL_MAX)) continue;
+        s->best.explained[k] = explained[k];
+        s->best.d[k] = sum.lv[k] / sum.ll[k];
+        s->best.m[k] = has_min ? (double)lanes->off[k] + (v[k] - s->best.d[k] * sum.l[k]) / weight[k] : 0;
         s->best.lo[k] = lanes->lo[k];
     }
 }

@@ -47,6 +47,7 @@ def run_bench(seconds: float, *, json: bool) -> None:
         tables.show_json({**machine, "pyqbits": pyqbits.__version__, "cases": records})
         return
     tables.note(f"{runtime.cpu_brand()} ({platform.machine()}), tier {pyqbits.isa()}, NumPy {np.__version__}")
+    tables.note(f"{pyqbits.get_num_threads()} threads in the library; memcpy is one thread's.")
     tables.note("Medians; ratios are to a reference timed in the same rounds: above 1 is faster than it.")
     tables.note("")
     keys = ("operation", "what", "gb_per_s", "ratio", "versus")
