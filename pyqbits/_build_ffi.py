@@ -34,7 +34,8 @@ ffi.set_source(
     define_macros=[("QB_VERSION", f'"{version}"')],
     extra_compile_args=["/O2", "/std:c11"]
     if msvc
-    else ["-std=c11", "-O3", "-fvisibility=hidden", "-ffp-contract=off", "-Wall", "-Wextra"],
+    else ["-std=c11", "-O3", "-fvisibility=hidden", "-ffp-contract=off", "-Wall", "-Wextra", "-pthread"],
+    extra_link_args=[] if msvc else ["-pthread"],
     libraries=[] if msvc else ["m"],
 )
 
