@@ -199,6 +199,10 @@ int qb_prepared_matmul(const qb_prepared *p, const qb_floats *x, int planes, flo
 int qb_vecdot(const qb_matrix *a, const int64_t *a_rows, const qb_matrix *b, const int64_t *b_rows,
               size_t count, float *out);
 
+// out(i, j) = dot product of row i of a and row j of b, as qb_vecdot gives it, at out + i*out_a + j*out_b
+// (in floats).
+int qb_products(const qb_matrix *a, const qb_matrix *b, float *out, ptrdiff_t out_a, ptrdiff_t out_b);
+
 // Error of q against the x it stands for, in one pass, sums in double.
 typedef struct {
     double sum_xx; // sum of x*x

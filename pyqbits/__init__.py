@@ -12,7 +12,7 @@ True
 
 from .errors import FormatError
 from .formats import Format, affine
-from .linalg import matmul, vecdot
+from .linalg import grouped_matmul, matmul, vecdot
 from .packing import pack, packed_size, unpack
 from .prepared import PreparedMatrix
 from .qarray import QArray
@@ -45,6 +45,7 @@ __all__ = [
     "compare",
     "get_include",
     "get_num_threads",
+    "grouped_matmul",
     "isa",
     "matmul",
     "open",

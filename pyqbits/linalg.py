@@ -1,5 +1,7 @@
 """Products of quantized arrays with floats, and with each other."""
 
+import operator
+from collections.abc import Sequence
 from math import prod
 from typing import Any
 
@@ -17,9 +19,11 @@ _CHUNK = 1 << 20  # row pairs of a vecdot whose numbers are in memory at a time
 
 
 class Operand:
-    """What can be multiplied: rows of codes grouped along one axis. `QArray` is the one kind there is."""
+    """What can be multiplied: rows of codes grouped along one axis, a `QArray` or a `PreparedMatrix`."""
 
     __slots__ = ()
+
+    packed = True  # native_rows() gives a qb_matrix
 
     __array_ufunc__ = None  # so that ndarray @ QArray asks QArray
 
@@ -33,6 +37,10 @@ class Operand:
 
     @property
     def format(self) -> Format:
+        raise NotImplementedError
+
+    @property
+    def T(self) -> "Operand":
         raise NotImplementedError
 
     @property
@@ -56,9 +64,10 @@ class Operand:
 def matmul(a: Any, b: Any, *, activations: str = "int24", out: np.ndarray | None = None) -> Any:
     """Product of a quantized array and a float array, with the shapes of ``numpy.matmul``.
 
-    One of the two is a `QArray`, grouped along the axis that is summed over: ``q @ x`` with groups along
-    the last axis of q, ``x @ q.T`` with groups along the last but one of q.T. The operator ``@`` is this
-    function with its defaults.
+    One of the two is a `QArray` or a `PreparedMatrix`, grouped along the axis that is summed over: ``q @ x``
+    with groups along the last axis of q, ``x @ q.T`` with groups along the last but one of q.T. The operator
+    ``@`` is this function with its defaults. Two QArrays are multiplied as ``a @ b.T``: matrices with the same
+    group boundaries, with the numbers of `vecdot` for each pair of rows.
 
     Parameters
     ----------
@@ -88,7 +97,7 @@ def matmul(a: Any, b: Any, *, activations: str = "int24", out: np.ndarray | None
     _arrays.check_choice(activations, PLANES, "activations")
     planes = PLANES[activations]
     if isinstance(a, Operand) and isinstance(b, Operand):
-        raise TypeError("matmul takes one QArray and one array: dequantize() one of them, or use vecdot")
+        return _multiply_quantized(a, b, out)
     if isinstance(a, Operand):
         return _multiply(a, b, planes, out, q_first=True)
     if isinstance(b, Operand):
@@ -115,6 +124,83 @@ def _multiply(q: Operand, x: Any, planes: int, out: np.ndarray | None, q_first: 
     else:
         result[...] = 0
     return result[()] if out is None and not shape else result
+
+
+def _multiply_quantized(a: Operand, b: Operand, out: np.ndarray | None) -> np.ndarray:
+    if not (a.packed and b.packed):
+        raise TypeError("a prepared matrix multiplies arrays of floats; unprepare() it, or dequantize() the other")
+    if a.ndim != 2 or b.ndim != 2 or a.axis != 1 or b.axis != 0:
+        raise ValueError(
+            "matmul of two QArrays takes matrices, the first grouped along axis 1, the second along axis 0,"
+            f" as in a @ b.T; these have shapes {a.shape} and {b.shape}, axes {a.axis} and {b.axis}"
+        )
+    _check_groups(a, b, a.shape[1], b.shape[0])
+    shape = (a.shape[0], b.shape[1])
+    parts = (*a.part_arrays(), *b.part_arrays())
+    result = np.empty(shape, FLOAT32) if out is None else _arrays.check_out(out, shape, FLOAT32, parts)
+    if result.size:
+        left, right = a.native_rows(0, shape[0]).struct, b.native_rows(0, shape[1]).struct
+        target = _arrays.pointer(result, ffi.typeof("float[]"))
+        check(lib.qb_products(left, right, target, shape[1], 1), "matmul")
+    return result
+
+
+def _check_groups(a: Operand, b: Operand, n: int, other: int) -> None:
+    if n != other:
+        raise ValueError(f"the rows of a have {n} elements, those of b {other}")
+    if min(a.format.step(n), n) != min(b.format.step(n), n):
+        raise ValueError(f"groups of {a.format} and {b.format} have different boundaries in rows of {n}")
+
+
+def grouped_matmul(
+    x: Any, experts: Sequence[Operand], offsets: Any, *, activations: str = "int24",
+    out: np.ndarray | None = None,
+) -> np.ndarray:  # fmt: skip
+    """Rows of x times the matrix of the expert each belongs to, as mixtures of experts need it.
+
+    Parameters
+    ----------
+    x : array_like of floats
+        Shape (n, k): the rows of expert 0 first, then those of expert 1, and so on.
+    experts : sequence of QArray or PreparedMatrix
+        Each of shape (m, k), grouped along the last axis.
+    offsets : array_like of integers
+        One more than there are experts: rows ``offsets[e]`` to ``offsets[e + 1]`` are those of expert e. The
+        first is 0, the last n, and none is less than the one before.
+    activations, out
+        As in `matmul`.
+
+    Returns
+    -------
+    ndarray of float32
+        Shape (n, m), with the bits of ``x[offsets[e]:offsets[e + 1]] @ experts[e].T``.
+
+    Examples
+    --------
+    >>> import numpy as np, pyqbits as qb
+    >>> experts = [qb.quantize(np.full((2, 64), v, np.float32), "int8_g32").prepare() for v in (1, 2)]
+    >>> qb.grouped_matmul(np.ones((3, 64)), experts, [0, 1, 3])[:, 0]
+    array([ 64., 128., 128.], dtype=float32)
+    """
+    x = _arrays.as_floats(x, "x")
+    bounds = [operator.index(i) for i in offsets]
+    if x.ndim != 2:
+        raise ValueError(f"x has {x.ndim} dimensions; it must have 2")
+    if not experts or any(not isinstance(e, Operand) or e.ndim != 2 for e in experts):
+        raise TypeError("experts must be matrices: QArrays or PreparedMatrices, at least one")
+    if len({e.shape for e in experts}) > 1:
+        raise ValueError(f"experts must have one shape, not {sorted({e.shape for e in experts})}")
+    if len(bounds) != len(experts) + 1 or bounds[0] != 0 or bounds[-1] != len(x) or bounds != sorted(bounds):
+        raise ValueError(
+            f"offsets must be {len(experts) + 1} numbers from 0 to {len(x)} that never fall, not {bounds}"
+        )
+    shape = (len(x), experts[0].shape[0])
+    parts = [array for e in experts for array in e.part_arrays()]
+    result = np.empty(shape, FLOAT32) if out is None else _arrays.check_out(out, shape, FLOAT32, (x, *parts))
+    for expert, start, stop in zip(experts, bounds, bounds[1:], strict=False):
+        if start < stop:
+            matmul(x[start:stop], expert.T, activations=activations, out=result[start:stop])
+    return result
 
 
 def _check_operands(q: Operand, x: np.ndarray, q_first: bool) -> None:
@@ -193,15 +279,12 @@ def vecdot(a: Operand, b: Operand) -> Any:
     array([32., 32.], dtype=float32)
     """
     for name, q in (("a", a), ("b", b)):
-        if not isinstance(q, Operand):
+        if not isinstance(q, Operand) or not q.packed:
             raise TypeError(f"{name} must be a QArray, not {type(q).__name__}")
         if q.axis != q.ndim - 1:
             raise ValueError(f"{name} is grouped along axis {q.axis}; vecdot sums along the last")
     n = a.shape[-1]
-    if n != b.shape[-1]:
-        raise ValueError(f"the rows of a have {n} elements, those of b {b.shape[-1]}")
-    if min(a.format.step(n), n) != min(b.format.step(n), n):
-        raise ValueError(f"groups of {a.format} and {b.format} have different boundaries in rows of {n}")
+    _check_groups(a, b, n, b.shape[-1])
     lead = _broadcast(a.shape[:-1], b.shape[:-1])
     result = np.zeros(lead, FLOAT32)
     if result.size and n:

@@ -52,6 +52,8 @@ class PreparedMatrix(Operand):
 
     __slots__ = ("_axis", "_format", "_native", "_panels", "_shape")
 
+    packed = False
+
     def __init__(self, format: Format, shape: tuple[int, int], axis: int, panels: np.ndarray) -> None:
         self._format, self._shape, self._axis, self._panels = format, shape, axis, panels
         keep = _arrays.pointer(panels)

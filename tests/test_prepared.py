@@ -164,3 +164,37 @@ def test_threads_settings():
     with pytest.raises(TypeError):
         qb.set_num_threads("two")
     assert pickle.loads(pickle.dumps(matrix(3, 64, "int4_g32"))).prepare().shape == (3, 64)
+
+
+@pytest.mark.parametrize("group", [3, 32, 100, 256, 300, "row"])
+def test_two_quantized_matrices(isa, group):
+    """The product of each pair of rows is their vecdot, to the bit, and the real product nearly."""
+    for zero, other in ((None, "min"), ("point", None), ("min", "min")):
+        a, b = matrix(19, 330, qb.affine(8, group, zero=zero)), matrix(21, 330, qb.affine(4, group, zero=other), 1)
+        product = qb.matmul(a, b.T)
+        pairs = np.stack([qb.vecdot(a, b[i]) for i in range(21)], axis=1)
+        assert product.tobytes() == pairs.tobytes() == (a @ b.T).tobytes()
+        exact = a.dequantize().astype(np.float64) @ b.dequantize().astype(np.float64).T
+        np.testing.assert_allclose(product, exact, rtol=1e-5, atol=1e-4)
+    with pytest.raises(ValueError, match="boundaries"):
+        a @ matrix(3, 330, qb.affine(4, 7)).T
+    with pytest.raises(ValueError, match=r"as in a @ b\.T"):
+        a @ b
+    with pytest.raises(TypeError, match="prepared"):
+        a.prepare() @ b.T
+
+
+def test_experts(isa):
+    rng = np.random.default_rng(4)
+    experts = [matrix(24, 96, "int4_g32", i) for i in range(4)]
+    x, offsets = rng.standard_normal((10, 96), np.float32), [0, 3, 3, 9, 10]
+    want = np.concatenate([x[i:j] @ e.T for e, i, j in zip(experts, offsets, offsets[1:], strict=False)])
+    for some in (experts, [e.prepare() for e in experts]):
+        out = np.empty_like(want)
+        assert qb.grouped_matmul(x, some, offsets, out=out) is out
+        assert out.tobytes() == want.tobytes() == qb.grouped_matmul(x, some, offsets).tobytes()
+    for wrong in ([0, 3, 3, 9], [0, 3, 2, 9, 10], [0, 3, 3, 9, 11], [1, 3, 3, 9, 10]):
+        with pytest.raises(ValueError, match="offsets"):
+            qb.grouped_matmul(x, experts, wrong)
+    with pytest.raises(ValueError, match="one shape"):
+        qb.grouped_matmul(x, [experts[0], matrix(25, 96, "int4_g32")], [0, 5, 10])

@@ -7,6 +7,7 @@
 #include "../base/fpenv.h"
 #include "../formats/segments.h"
 #include "../formats/stored.h"
+#include "vecdot.h"
 
 #include <math.h>
 
@@ -39,8 +40,8 @@ static const uint8_t *load_side(const struct qb_kernels *kernels, struct side *s
     return side->codes + early;
 }
 
-static double add_segment(double total, const struct side *a, const struct side *b, size_t s, size_t n,
-                          const int32_t *sums, int with_min)
+double qb_add_segment(double total, const struct qb_side *a, const struct qb_side *b, size_t s, size_t n,
+                      const int32_t *sums, int with_min)
 {
     const double da = (double)a->d[s], db = (double)b->d[s];
     const int64_t za = (int64_t)a->z[s], zb = (int64_t)b->z[s], count = (int64_t)n;
@@ -53,12 +54,19 @@ static double add_segment(double total, const struct side *a, const struct side 
     return total + ma * mb * (double)n;
 }
 
+float qb_dot_result(double total)
+{
+    const float result = (float)total;
+    return isnan(result) ? qb_bits_float(0x7FC00000u) : result;
+}
+
 static float dot_rows(const struct qb_kernels *kernels, struct side *a, size_t a_row, struct side *b,
                       size_t b_row, const struct qb_cut *cut, int with_min)
 {
     int32_t sums[3 * SEGMENTS];
     const size_t seg = qb_min(cut->group, QB_BLOCK_MAX);
     const size_t most = qb_min(TILE / seg, SEGMENTS) * seg; // whole segments
+    const struct qb_side left = {a->d, a->z, a->m}, right = {b->d, b->z, b->m};
     double total = 0;
     for (size_t k = 0, n; k < cut->cols; k += n) {
         n = qb_min(most, cut->cols - k);
@@ -68,10 +76,9 @@ static float dot_rows(const struct qb_kernels *kernels, struct side *a, size_t a
         const uint8_t *const qb = load_side(kernels, b, b_row, k, n, cut->group, count);
         kernels->dot(qa, qb, n, seg, sums);
         for (size_t s = 0; s < count; s++)
-            total = add_segment(total, a, b, s, qb_min(seg, n - s * seg), sums + 3 * s, with_min);
+            total = qb_add_segment(total, &left, &right, s, qb_min(seg, n - s * seg), sums + 3 * s, with_min);
     }
-    const float result = (float)total;
-    return isnan(result) ? qb_bits_float(0x7FC00000u) : result;
+    return qb_dot_result(total);
 }
 
 static int rows_are_legal(const int64_t *rows, size_t count, size_t limit)
