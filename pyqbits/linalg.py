@@ -66,8 +66,8 @@ def matmul(a: Any, b: Any, *, activations: str = "int24", out: np.ndarray | None
 
     One of the two is a `QArray` or a `PreparedMatrix`, grouped along the axis that is summed over: ``q @ x``
     with groups along the last axis of q, ``x @ q.T`` with groups along the last but one of q.T. The operator
-    ``@`` is this function with its defaults. Two QArrays are multiplied as ``a @ b.T``: matrices with the same
-    group boundaries, with the numbers of `vecdot` for each pair of rows.
+    ``@`` is this function with its defaults. Two QArrays are multiplied as ``a @ b.T``: matrices with the
+    same group boundaries, with the numbers of `vecdot` for each pair of rows.
 
     Parameters
     ----------
@@ -128,7 +128,7 @@ def _multiply(q: Operand, x: Any, planes: int, out: np.ndarray | None, q_first: 
 
 def _multiply_quantized(a: Operand, b: Operand, out: np.ndarray | None) -> np.ndarray:
     if not (a.packed and b.packed):
-        raise TypeError("a prepared matrix multiplies arrays of floats; unprepare() it, or dequantize() the other")
+        raise TypeError("a prepared matrix multiplies floats: unprepare() it, or dequantize() the other")
     if a.ndim != 2 or b.ndim != 2 or a.axis != 1 or b.axis != 0:
         raise ValueError(
             "matmul of two QArrays takes matrices, the first grouped along axis 1, the second along axis 0,"

@@ -170,7 +170,8 @@ def test_threads_settings():
 def test_two_quantized_matrices(isa, group):
     """The product of each pair of rows is their vecdot, to the bit, and the real product nearly."""
     for zero, other in ((None, "min"), ("point", None), ("min", "min")):
-        a, b = matrix(19, 330, qb.affine(8, group, zero=zero)), matrix(21, 330, qb.affine(4, group, zero=other), 1)
+        a = matrix(19, 330, qb.affine(8, group, zero=zero))
+        b = matrix(21, 330, qb.affine(4, group, zero=other), 1)
         product = qb.matmul(a, b.T)
         pairs = np.stack([qb.vecdot(a, b[i]) for i in range(21)], axis=1)
         assert product.tobytes() == pairs.tobytes() == (a @ b.T).tobytes()
