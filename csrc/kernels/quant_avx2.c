@@ -1,11 +1,11 @@
 // SPDX-License-Identifier: Apache-2.0
 // Floats to codes and back, eight at a time. Why these instructions:
 //   vcvtph2ps, vcvtps2ph  round as defined; only NaN payloads need a blend
-//   vminps                gives its second operand where one is NaN: the upper clamp passes a NaN on
-//   vcvtps2dq             rint; a NaN and what int32 cannot hold become INT32_MIN, so that saturating
+//   vminps                gives its second operand where one is NaN: the upper clamp passes NaN on
+//   vcvtps2dq             rint; NaN and what int32 cannot hold become INT32_MIN, so that saturating
 //                         packs and one byte maximum for 32 codes are the lower clamp
-// A group's end is not a special case: its last eight may run into the next group, whose results are
-// written later and replace the surplus. Only the last elements of all go through a copy.
+// A group's end is not a special case: its last eight may run into the next group, whose results
+// are written later and replace the surplus. Only the last elements of all go through a copy.
 #include "kernels.h"
 
 #include "../base/float16.h"
@@ -88,8 +88,8 @@ QB_INLINE struct extent extent_of_16(__m256 a, __m256 b, __m256 *bad)
     return (struct extent){_mm256_min_ps(a, b), _mm256_max_ps(a, b)};
 }
 
-// Of one group of len elements. What is taken first overlaps what the loop takes, so that nothing is
-// left over; a group of less than eight is filled up with copies of its first element.
+// Of one group of len elements. What is taken first overlaps what the loop takes, so that nothing
+// is left over; a group of less than eight is filled up with copies of its first element.
 QB_INLINE struct extent extent_of(const float *x, size_t len, __m256 *bad)
 {
     static const int32_t masks[15] = {-1, -1, -1, -1, -1, -1, -1};
@@ -110,9 +110,9 @@ QB_INLINE struct extent extent_of(const float *x, size_t len, __m256 *bad)
     return e;
 }
 
-// The transposing reduction of eight groups: each step halves the lanes that a group takes and joins two
-// registers, the lanes of p and q that meet being those of first_of and second_of. After steps 0, 1
-// and 2 the groups are in the order 0 2 4 6 1 3 5 7.
+// The transposing reduction of eight groups: each step halves the lanes that a group takes and joins
+// two registers, the lanes of p and q that meet being those of first_of and second_of. After steps
+// 0, 1 and 2 the groups are in the order 0 2 4 6 1 3 5 7.
 QB_INLINE __m256 first_of(__m256 p, __m256 q, const int step)
 {
     return step == 0   ? _mm256_blend_ps(p, q, 0xF0)
@@ -184,8 +184,8 @@ int qb_range_avx2(const float *x, size_t n, size_t group, float *lo, float *hi)
 
 // ---- encode -----------------------------------------------------------------------------------------
 
-// One call: where each group's parameters are, and what all groups share. The flags are constants in
-// each copy of encode: whether there are off and z, and whether lo < 0.
+// One call: where each group's parameters are, and what all groups share. The flags are constants
+// in each copy of encode: whether there are off and z, and whether lo < 0.
 struct encoder {
     int shifted, pointed, negative;
     const float *off, *inv, *z;
@@ -212,8 +212,8 @@ QB_INLINE struct step step_of(const struct encoder *e, size_t g)
     return s;
 }
 
-// Eight codes but for the lower bound: above it, or INT32_MIN and a bit. All bounds are integers, so
-// that rint(v) + z <= hi may be min(v, hi - z) before the rounding.
+// Eight codes but for the lower bound: above it, or INT32_MIN and a bit. All bounds are integers,
+// so that rint(v) + z <= hi may be min(v, hi - z) before the rounding.
 QB_INLINE __m256i encode_8(const struct encoder *e, const struct step *s, const float *x)
 {
     __m256 v = _mm256_loadu_ps(x);
