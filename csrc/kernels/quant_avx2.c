@@ -1,11 +1,11 @@
 // SPDX-License-Identifier: Apache-2.0
 // Floats to codes and back, eight at a time. Why these instructions:
 //   vcvtph2ps, vcvtps2ph  round as defined; only NaN payloads need a blend
-//   vminps                gives its second operand where one is NaN: the upper clamp passes a NaN on
-//   vcvtps2dq             rint; a NaN and what int32 cannot hold become INT32_MIN, so that saturating
+//   vminps                gives its second operand where one is NaN: the upper clamp passes NaN on
+//   vcvtps2dq             rint; NaN and what int32 cannot hold become INT32_MIN, so that saturating
 //                         packs and one byte maximum for 32 codes are the lower clamp
-// A group's end is not a special case: its last eight may run into the next group, whose results are
-// written later and replace the surplus. Only the last elements of all go through a copy.
+// A group's end is not a special case: its last eight may run into the next group, whose results
+// are written later and replace the surplus. Only the last elements of all go through a copy.
 #include "kernels.h"
 
 #include "../base/float16.h"
@@ -88,8 +88,8 @@ QB_INLINE struct extent extent_of_16(__m256 a, __m256 b, __m256 *bad)
     return (struct extent){_mm256_min_ps(a, b), _mm256_max_ps(a, b)};
 }
 
-// Of one group of len elements. What is taken first overlaps what the loop takes, so that nothing is
-// left over; a group of less than eight is filled up with copies of its first element.
+// Of one group of len elements. What is taken first overlaps what the loop takes, so that nothing
+// is left over; a group of less than eight is filled up with copies of its first element.
 QB_INLINE struct extent extent_of(const float *x, size_t len, __m256 *bad)
 {
     static const int32_t masks[15] = {-1, -1, -1, -1, -1, -1, -1};
@@ -110,9 +110,9 @@ QB_INLINE struct extent extent_of(const float *x, size_t len, __m256 *bad)
     return e;
 }
 
-// The transposing reduction of eight groups: each step halves the lanes that a group takes and joins two
-// registers, the lanes of p and q that meet being those of first_of and second_of. After steps 0, 1
-// and 2 the groups are in the order 0 2 4 6 1 3 5 7.
+// The transposing reduction of eight groups: each step halves the lanes that a group takes and joins
+// two registers, the lanes of p and q that meet being those of first_of and second_of. After steps
+// 0, 1 and 2 the groups are in the order 0 2 4 6 1 3 5 7.
 QB_INLINE __m256 first_of(__m256 p, __m256 q, const int step)
 {
     return step == 0   ? _mm256_blend_ps(p, q, 0xF0)
@@ -182,10 +182,35 @@ int qb_range_avx2(const float *x, size_t n, size_t group, float *lo, float *hi)
     }
 }
 
+// ---- parameters of groups ---------------------------------------------------------------------------
+
+// Groups of 1, 2 and 4 go together, `count` of them to a register, lane i being in the group
+// lanes[i]. count is 0 for other groups.
+struct together {
+    size_t count;
+    __m256i lanes, first; // first: the mask of count lanes
+};
+
+QB_INLINE struct together groups_together(size_t group)
+{
+    const __m256i lane = _mm256_setr_epi32(0, 1, 2, 3, 4, 5, 6, 7);
+    const int shift = group == 4 ? 2 : group == 2 ? 1 : 0;
+    const size_t count = group == (size_t)1 << shift ? (size_t)8 >> shift : 0;
+    return (struct together){count, _mm256_srl_epi32(lane, _mm_cvtsi32_si128(shift)),
+                             _mm256_cmpgt_epi32(_mm256_set1_epi32((int)count), lane)};
+}
+
+// One parameter of the groups of a register; of one group where t is NULL.
+QB_INLINE __m256 parameter(const float *p, const struct together *t)
+{
+    if (!t) return _mm256_broadcast_ss(p);
+    return _mm256_permutevar8x32_ps(_mm256_maskload_ps(p, t->first), t->lanes);
+}
+
 // ---- encode -----------------------------------------------------------------------------------------
 
-// One call: where each group's parameters are, and what all groups share. The flags are constants in
-// each copy of encode: whether there are off and z, and whether lo < 0.
+// One call: where each group's parameters are, and what all groups share. The flags are constants
+// in each copy of encode: whether there are off and z, and whether lo < 0.
 struct encoder {
     int shifted, pointed, negative;
     const float *off, *inv, *z;
@@ -193,27 +218,26 @@ struct encoder {
     __m256i lo; // as bytes
 };
 
-// One group's parameters in every lane.
+// The parameters of each lane.
 struct step {
     __m256 off, inv, hi; // hi less z
     __m256i z;
 };
 
-QB_INLINE struct step step_of(const struct encoder *e, size_t g)
+QB_INLINE struct step step_of(const struct encoder *e, size_t g, const struct together *t)
 {
-    struct step s = {_mm256_setzero_ps(), _mm256_broadcast_ss(e->inv + g), e->hi,
-                     _mm256_setzero_si256()};
-    if (e->shifted) s.off = _mm256_broadcast_ss(e->off + g);
+    struct step s = {_mm256_setzero_ps(), parameter(e->inv + g, t), e->hi, _mm256_setzero_si256()};
+    if (e->shifted) s.off = parameter(e->off + g, t);
     if (e->pointed) {
-        const __m256 z = _mm256_broadcast_ss(e->z + g);
+        const __m256 z = parameter(e->z + g, t);
         s.z = _mm256_cvtps_epi32(z);
         s.hi = _mm256_sub_ps(e->hi, z);
     }
     return s;
 }
 
-// Eight codes but for the lower bound: above it, or INT32_MIN and a bit. All bounds are integers, so
-// that rint(v) + z <= hi may be min(v, hi - z) before the rounding.
+// Eight codes but for the lower bound: above it, or INT32_MIN and a bit. All bounds are integers,
+// so that rint(v) + z <= hi may be min(v, hi - z) before the rounding.
 QB_INLINE __m256i encode_8(const struct encoder *e, const struct step *s, const float *x)
 {
     __m256 v = _mm256_loadu_ps(x);
@@ -261,12 +285,18 @@ QB_INLINE void encode(const struct encoder *e, const float *x, size_t n, size_t 
     const size_t eight = group == 8;
     size_t g = 0;
     for (; (eight || group == 16) && n >= 32; n -= 32, x += 32, out += 32, g += 2 + 2 * eight) {
-        const struct step s = step_of(e, g), t = step_of(e, g + eight);
-        const struct step u = step_of(e, g + 1 + eight), v = step_of(e, g + 1 + 2 * eight);
+        const struct step s = step_of(e, g, NULL), t = step_of(e, g + eight, NULL);
+        const struct step u = step_of(e, g + 1 + eight, NULL),
+                          v = step_of(e, g + 1 + 2 * eight, NULL);
         encode_32(e, &s, &t, &u, &v, x, out);
     }
+    const struct together small = groups_together(group);
+    for (; small.count && n >= 8; n -= 8, x += 8, out += 8, g += small.count) {
+        const struct step s = step_of(e, g, &small);
+        store_8(e, encode_8(e, &s, x), out);
+    }
     for (; n; g++) {
-        const struct step s = step_of(e, g);
+        const struct step s = step_of(e, g, NULL);
         size_t len = n < group ? n : group;
         n -= len;
         for (; len >= 32; len -= 32, x += 32, out += 32) encode_32(e, &s, &s, &s, &s, x, out);
@@ -304,16 +334,16 @@ struct decoder {
     const float *d, *z, *m;
 };
 
-// One group's parameters in every lane.
+// The parameters of each lane.
 struct scale {
     __m256 d, z, m;
 };
 
-QB_INLINE struct scale scale_of(const struct decoder *e, size_t g)
+QB_INLINE struct scale scale_of(const struct decoder *e, size_t g, const struct together *t)
 {
-    struct scale s = {_mm256_broadcast_ss(e->d + g), _mm256_setzero_ps(), _mm256_setzero_ps()};
-    if (e->pointed) s.z = _mm256_broadcast_ss(e->z + g);
-    if (e->based) s.m = _mm256_broadcast_ss(e->m + g);
+    struct scale s = {parameter(e->d + g, t), _mm256_setzero_ps(), _mm256_setzero_ps()};
+    if (e->pointed) s.z = parameter(e->z + g, t);
+    if (e->based) s.m = parameter(e->m + g, t);
     return s;
 }
 
@@ -353,12 +383,18 @@ QB_INLINE void decode(const struct decoder *e, const uint8_t *codes, size_t n, s
     const size_t eight = group == 8;
     size_t g = 0;
     for (; (eight || group == 16) && n >= 32; n -= 32, codes += 32, out += 32, g += 2 + 2 * eight) {
-        const struct scale s = scale_of(e, g), t = scale_of(e, g + eight);
-        const struct scale u = scale_of(e, g + 1 + eight), v = scale_of(e, g + 1 + 2 * eight);
+        const struct scale s = scale_of(e, g, NULL), t = scale_of(e, g + eight, NULL);
+        const struct scale u = scale_of(e, g + 1 + eight, NULL);
+        const struct scale v = scale_of(e, g + 1 + 2 * eight, NULL);
         decode_32(e, &s, &t, &u, &v, codes, out);
     }
+    const struct together small = groups_together(group);
+    for (; small.count && n >= 8; n -= 8, codes += 8, out += 8, g += small.count) {
+        const struct scale s = scale_of(e, g, &small);
+        decode_8(e, &s, codes, out);
+    }
     for (; n; g++) {
-        const struct scale s = scale_of(e, g);
+        const struct scale s = scale_of(e, g, NULL);
         size_t len = n < group ? n : group;
         n -= len;
         for (; len >= 32; len -= 32, codes += 32, out += 32)

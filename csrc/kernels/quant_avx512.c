@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 // Floats to codes and back, sixteen at a time; ends are masked. Why these instructions:
 //   vcvtph2ps, vcvtps2ph  round as defined; only NaN payloads need a blend
-//   vminps                gives its second operand where one is NaN: the upper clamp passes a NaN on
-//   vcvtps2dq             rint; a NaN and what int32 cannot hold become INT32_MIN, so that the
+//   vminps                gives its second operand where one is NaN: the upper clamp passes NaN on
+//   vcvtps2dq             rint; NaN and what int32 cannot hold become INT32_MIN, so that the
 //                         saturating pack to words and one maximum are the lower clamp
 //   vpermb                takes the low bytes of the words, and puts the pack's quarters in order
 //   vpermps               spreads the parameters of several small groups over one register
@@ -92,8 +92,8 @@ QB_INLINE struct extent extent_of_32(__m512 a, __m512 b, __m512 *bad)
     return (struct extent){_mm512_min_ps(a, b), _mm512_max_ps(a, b)};
 }
 
-// Of one group of len elements. What is taken first overlaps what the loop takes, so that nothing is
-// left over; a group of less than sixteen is filled up with copies of its first element.
+// Of one group of len elements. What is taken first overlaps what the loop takes, so that nothing
+// is left over; a group of less than sixteen is filled up with copies of its first element.
 QB_INLINE struct extent extent_of(const float *x, size_t len, __m512 *bad)
 {
     if (len < 16) {
@@ -111,9 +111,9 @@ QB_INLINE struct extent extent_of(const float *x, size_t len, __m512 *bad)
     return e;
 }
 
-// The transposing reduction of sixteen groups: each step halves the lanes that a group takes and joins
-// two registers, the lanes of p and q that meet being those of first_of and second_of. After steps 0
-// to 3 the groups are in the order 0 4 8 12, 2 6 10 14, 1 5 9 13, 3 7 11 15.
+// The transposing reduction of sixteen groups: each step halves the lanes that a group takes and
+// joins two registers, the lanes of p and q that meet being those of first_of and second_of. After
+// steps 0 to 3 the groups are in the order 0 4 8 12, 2 6 10 14, 1 5 9 13, 3 7 11 15.
 QB_INLINE __m512 first_of(__m512 p, __m512 q, const int step)
 {
     return step == 0   ? _mm512_mask_blend_ps(0xFF00, p, q)
@@ -219,8 +219,8 @@ QB_INLINE __m512 parameter(const float *p, const struct together *t)
 
 // ---- encode -----------------------------------------------------------------------------------------
 
-// One call: where each group's parameters are, and what all groups share. The flags are constants in
-// each copy of encode: whether there are off and z.
+// One call: where each group's parameters are, and what all groups share. The flags are constants
+// in each copy of encode: whether there are off and z.
 struct encoder {
     int shifted, pointed;
     const float *off, *inv, *z;
@@ -246,8 +246,8 @@ QB_INLINE struct step step_of(const struct encoder *e, size_t g, const struct to
     return s;
 }
 
-// Sixteen codes but for the lower bound: above it, or INT32_MIN and a bit. All bounds are integers, so
-// that rint(v) + z <= hi may be min(v, hi - z) before the rounding.
+// Sixteen codes but for the lower bound: above it, or INT32_MIN and a bit. All bounds are integers,
+// so that rint(v) + z <= hi may be min(v, hi - z) before the rounding.
 QB_INLINE __m512i encode_16(const struct encoder *e, const struct step *s, __m512 v)
 {
     if (e->shifted) v = _mm512_sub_ps(v, s->off);

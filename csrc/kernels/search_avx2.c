@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// The sums of a search, eight lanes to a register and both halves of the lanes together, so that six
-// chains of additions hide each other's latency. fma only where the product is exact (products of
+// The sums of a search, eight lanes to a register and both halves of the lanes together, so that
+// six chains of additions hide each other's latency. fma only where the product is exact (products of
 // levels, squares of floats in double): there it rounds as the separate operations do.
 #include "kernels.h"
 

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// The sums of a search, all sixteen lanes in one register. fma only where the product is exact (products
-// of levels, squares of floats in double): there it rounds as the separate operations do.
+// The sums of a search, all sixteen lanes in one register. fma only where the product is exact
+// (products of levels, squares of floats in double): there it rounds as separate operations do.
 #include "kernels.h"
 
 #include "../base/target.h"

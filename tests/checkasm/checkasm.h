@@ -70,7 +70,7 @@ void ck_fill(void *p, size_t bytes);   // random bytes
 
 // ---- buffers between guard pages ----------------------------------------------------------------
 
-enum { CK_CAPACITY = 1 << 18 }; // the largest extent of one buffer, in bytes
+enum { CK_CAPACITY = 1 << 19 }; // the largest extent of one buffer, in bytes
 
 struct buffer {
     uint8_t *map; // first usable byte; an unreadable page lies before it and another one at its end

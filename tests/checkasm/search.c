@@ -70,7 +70,7 @@ static double naive_error(const float *x, const float *y, size_t n, struct qb_er
 
 // ---- cases ------------------------------------------------------------------------------------------
 
-// Lanes for b-bit codes about as wide as the floats of a kind. Offsets: 0 none, 1 all, 2 in one lane.
+// Lanes for b-bit codes about as wide as the floats of a kind. Offsets: 0 none, 1 all, 2 in one.
 static struct qb_lanes *place_lanes(enum floats kind, int bits, int shifted)
 {
     struct qb_lanes *const p = (struct qb_lanes *)ck_place(&lanes, sizeof *p, CK_END);
