@@ -179,7 +179,7 @@ def grouped_matmul(
     --------
     >>> import numpy as np, pyqbits as qb
     >>> experts = [qb.quantize(np.full((2, 64), v, np.float32), "int8_g32").prepare() for v in (1, 2)]
-    >>> qb.grouped_matmul(np.ones((3, 64)), experts, [0, 1, 3])[:, 0]
+    >>> qb.grouped_matmul(np.ones((3, 64)), experts, [0, 1, 3])[:, 0].round(3)
     array([ 64., 128., 128.], dtype=float32)
     """
     x = _arrays.as_floats(x, "x")
