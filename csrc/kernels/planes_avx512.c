@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 // Code planes a line at a time. 16-bit shifts serve bytes because what crosses over is masked off;
-// vpternlogd masks and merges in one instruction (0xF8: c | (a & b)).
+// vpternlogd masks and merges in one instruction (0xEA: c | (a & b)).
 #include "kernels.h"
 
 #include "../base/target.h"
@@ -23,7 +23,7 @@ QB_INLINE void unpack_plane(const uint8_t *in, __m512i *u, const int shift, cons
     const __m512i mask = _mm512_set1_epi8((char)(((1 << width) - 1) << shift));
     QB_UNROLL for (int j = 0; j < 8; j++) {
         const __m512i x = moved(_mm512_loadu_si512(in + j % width * LINE), j / width * width - shift);
-        u[j] = shift ? _mm512_ternarylogic_epi32(x, mask, u[j], 0xF8) : _mm512_and_si512(x, mask);
+        u[j] = shift ? _mm512_ternarylogic_epi32(x, mask, u[j], 0xEA) : _mm512_and_si512(x, mask);
     }
 }
 
@@ -34,7 +34,7 @@ QB_INLINE void pack_plane(const uint8_t *lines, uint8_t *out, const int shift, c
         for (int at = 0; at < 8 / width; at++) {
             const __m512i mask = _mm512_set1_epi8((char)(((1 << width) - 1) << at * width));
             const __m512i unit = _mm512_loadu_si512(lines + (line + at * width) * LINE);
-            x = _mm512_ternarylogic_epi32(moved(unit, shift - at * width), mask, x, 0xF8);
+            x = _mm512_ternarylogic_epi32(moved(unit, shift - at * width), mask, x, 0xEA);
         }
         _mm512_storeu_si512(out + line * LINE, x);
     }
