@@ -29,8 +29,9 @@ QB_INLINE __m256i load(const uint8_t *p) { return _mm256_loadu_si256((const __m2
 QB_INLINE struct sums add(struct sums s, __m256i a, __m256i b)
 {
     const __m256i zero = _mm256_setzero_si256();
-    const __m256i lo = _mm256_madd_epi16(_mm256_unpacklo_epi8(a, zero), _mm256_unpacklo_epi8(b, zero));
-    const __m256i hi = _mm256_madd_epi16(_mm256_unpackhi_epi8(a, zero), _mm256_unpackhi_epi8(b, zero));
+    const __m256i a_lo = _mm256_unpacklo_epi8(a, zero), a_hi = _mm256_unpackhi_epi8(a, zero);
+    const __m256i b_lo = _mm256_unpacklo_epi8(b, zero), b_hi = _mm256_unpackhi_epi8(b, zero);
+    const __m256i lo = _mm256_madd_epi16(a_lo, b_lo), hi = _mm256_madd_epi16(a_hi, b_hi);
     s.ab = _mm256_add_epi32(s.ab, _mm256_add_epi32(lo, hi));
     s.a = _mm256_add_epi64(s.a, _mm256_sad_epu8(a, zero));
     s.b = _mm256_add_epi64(s.b, _mm256_sad_epu8(b, zero));
@@ -50,8 +51,11 @@ QB_INLINE void store_sums(struct sums s, int32_t *sums)
 {
     // Four sums of 32 bits each: ab, ab, a, b, the upper halves of a and b being zero.
     const __m256i plain = _mm256_or_si256(s.a, _mm256_slli_epi64(s.b, 32));
-    const __m256i both = _mm256_add_epi32(_mm256_unpacklo_epi64(s.ab, plain), _mm256_unpackhi_epi64(s.ab, plain));
-    const __m128i four = _mm_add_epi32(_mm256_castsi256_si128(both), _mm256_extracti128_si256(both, 1));
+    const __m256i low = _mm256_unpacklo_epi64(s.ab, plain),
+                  high = _mm256_unpackhi_epi64(s.ab, plain);
+    const __m256i two = _mm256_add_epi32(low, high);
+    const __m128i four =
+        _mm_add_epi32(_mm256_castsi256_si128(two), _mm256_extracti128_si256(two, 1));
     sums[0] = _mm_cvtsi128_si32(four) + _mm_extract_epi32(four, 1);
     sums[1] = _mm_extract_epi32(four, 2);
     sums[2] = _mm_extract_epi32(four, 3);
@@ -64,7 +68,8 @@ void qb_dot_avx2(const uint8_t *a, const uint8_t *b, size_t n, size_t seg, int32
         const __m256i zero = _mm256_setzero_si256();
         struct sums s = {zero, zero, zero};
         for (; end - i >= STEP; i += STEP) s = add(s, load(a + i), load(b + i));
-        if (i < end) s = add(s, load_first(a + i, end - i, n - i), load_first(b + i, end - i, n - i));
+        if (i < end)
+            s = add(s, load_first(a + i, end - i, n - i), load_first(b + i, end - i, n - i));
         i = end;
         store_sums(s, sums);
     }

@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 // Integer sums of two quantized rows, 64 codes a step. vpdpbusd multiplies unsigned bytes by signed
-// ones without saturating, so b goes in as b - 128: sum a*b = sum a*(b - 128) + 128 * sum a, all exact
-// in 32 bits for a segment. vpsadbw gives the plain sums; masked loads end a segment, and since they
-// give a = 0, whatever b - 128 is there adds nothing.
+// ones without saturating, so b goes in as b - 128: sum a*b = sum a*(b - 128) + 128 * sum a, all
+// exact in 32 bits for a segment. vpsadbw gives the plain sums; masked loads end a segment, and
+// since they give a = 0, whatever b - 128 is there adds nothing.
 #include "kernels.h"
 
 #include "../base/target.h"
@@ -39,7 +39,8 @@ void qb_dot_avx512(const uint8_t *a, const uint8_t *b, size_t n, size_t seg, int
         const size_t end = n - i < seg ? n : i + seg;
         const __m512i zero = _mm512_setzero_si512();
         struct sums s = {zero, zero, zero};
-        for (; end - i >= STEP; i += STEP) s = add(s, _mm512_loadu_si512(a + i), _mm512_loadu_si512(b + i));
+        for (; end - i >= STEP; i += STEP)
+            s = add(s, _mm512_loadu_si512(a + i), _mm512_loadu_si512(b + i));
         if (i < end) {
             const __mmask64 some = _cvtu64_mask64(((uint64_t)1 << (end - i)) - 1);
             s = add(s, _mm512_maskz_loadu_epi8(some, a + i), _mm512_maskz_loadu_epi8(some, b + i));

@@ -1,9 +1,10 @@
 // SPDX-License-Identifier: Apache-2.0
 // The multiply in 8 lanes: a line of 64 bytes (16 rows, 4 codes each) is two registers, a word of 4
-// digits is broadcast to all lanes, and vpmaddubsw (unsigned codes times signed digits) adds pairs of
-// products in 16 bits. That saturates, so it is kept where it cannot: codes of 7 and 8 bits are taken as
-// two nibbles, and the 16-bit sums are widened by vpmaddwd before they can reach 2^15. Accumulators are
-// arrays of literal size in stamped functions: otherwise gcc leaves them in memory.
+// digits is broadcast to all lanes, and vpmaddubsw (unsigned codes times signed digits) adds pairs
+// of products in 16 bits. That saturates, so it is kept where it cannot: codes of 7 and 8 bits are
+// taken as two nibbles, and the 16-bit sums are widened by vpmaddwd before they can reach 2^15.
+// Accumulators are arrays of literal size in stamped functions: otherwise gcc leaves them in
+// memory.
 #include "kernels.h"
 
 #include "../base/float16.h"
@@ -14,7 +15,8 @@
 #if QB_X86
 QB_TARGET_BEGIN(QB_TARGET_AVX2)
 
-// A line: a unit of 16 rows. Kernels take as many segments at once as have their digits in NEAR bytes.
+// A line: a unit of 16 rows. Kernels take as many segments at once as have their digits in NEAR
+// bytes.
 enum { LINE = 4 * QB_LANES, MAX_UNITS = QB_BLOCK_MAX / 4, NEAR = 8192 };
 
 QB_INLINE __m256i load(const void *p) { return _mm256_loadu_si256((const __m256i *)p); }
@@ -27,7 +29,7 @@ QB_INLINE __m256i broadcast(const void *word)
     return _mm256_set1_epi32(value);
 }
 
-// ---- split ----------------------------------------------------------------------------------------
+// ---- split --------------------------------------------------------------------------------------
 
 // The first n < 8 lanes.
 QB_INLINE __m256i first_lanes(size_t n)
@@ -51,8 +53,8 @@ QB_INLINE uint32_t largest_bits(const float *x, size_t n)
     return (uint32_t)_mm_cvtsi128_si32(m);
 }
 
-// The digits of 8 values, 8 bytes each of digit 0, 1 and 2. Adding 0x80 to every digit turns balanced
-// digits into ordinary bytes.
+// The digits of 8 values, 8 bytes each of digit 0, 1 and 2. Adding 0x80 to every digit turns
+// balanced digits into ordinary bytes.
 QB_INLINE __m256i digits_of(__m256 x, __m256 inv, __m256i top)
 {
     const __m256i turn = _mm256_set1_epi32(0x808080);
@@ -62,7 +64,8 @@ QB_INLINE __m256i digits_of(__m256 x, __m256 inv, __m256i top)
     __m256i q = _mm256_cvtps_epi32(_mm256_mul_ps(x, inv));
     q = _mm256_min_epi32(_mm256_max_epi32(q, _mm256_sub_epi32(_mm256_setzero_si256(), top)), top);
     q = _mm256_xor_si256(_mm256_add_epi32(q, turn), turn);
-    return _mm256_permutevar8x32_epi32(_mm256_shuffle_epi8(q, by_digit), _mm256_setr_epi32(0, 4, 1, 5, 2, 6, 3, 7));
+    const __m256i halves_together = _mm256_setr_epi32(0, 4, 1, 5, 2, 6, 3, 7);
+    return _mm256_permutevar8x32_epi32(_mm256_shuffle_epi8(q, by_digit), halves_together);
 }
 
 int qb_split_avx2(const float *x, size_t n, int planes, size_t stride, int8_t *out, float *dx)
@@ -78,10 +81,11 @@ int qb_split_avx2(const float *x, size_t n, int planes, size_t stride, int8_t *o
     size_t i = 0;
     for (; i + 8 <= n; i += 8) {
         const __m256i digits = digits_of(_mm256_loadu_ps(x + i), inv, top);
-        const __m128i low = _mm256_castsi256_si128(digits), high = _mm256_extracti128_si256(digits, 1);
-        _mm_storel_epi64((__m128i *)(out + i), low);
-        if (planes > 1) _mm_storel_epi64((__m128i *)(out + stride + i), _mm_unpackhi_epi64(low, low));
-        if (planes > 2) _mm_storel_epi64((__m128i *)(out + 2 * stride + i), high);
+        const __m128i two = _mm256_castsi256_si128(digits),
+                      third = _mm256_extracti128_si256(digits, 1);
+        _mm_storel_epi64((__m128i *)(out + i), two);
+        if (planes > 1) _mm_storeh_pd((double *)(out + stride + i), _mm_castsi128_pd(two));
+        if (planes > 2) _mm_storel_epi64((__m128i *)(out + 2 * stride + i), third);
     }
     if (i < n) {
         int8_t last[32];
@@ -91,7 +95,7 @@ int qb_split_avx2(const float *x, size_t n, int planes, size_t stride, int8_t *o
     return 0;
 }
 
-// ---- interleave -----------------------------------------------------------------------------------
+// ---- interleave ---------------------------------------------------------------------------------
 
 // 16 bytes of 8 rows, to halves of 4 lines: rows r and r + 4 share a register, so that no shuffle
 // crosses its middle.
@@ -117,37 +121,66 @@ void qb_interleave_avx2(const uint8_t *rows, size_t stride, size_t n, uint8_t *l
         interleave_half(rows + i + 8 * stride, stride, lines + i * QB_LANES + LINE / 2);
     }
     for (; i + 4 <= n; i += 4)
-        for (size_t r = 0; r < QB_LANES; r++) memcpy(lines + i * QB_LANES + r * 4, rows + r * stride + i, 4);
+        for (size_t r = 0; r < QB_LANES; r++)
+            memcpy(lines + i * QB_LANES + r * 4, rows + r * stride + i, 4);
     if (i < n) qb_interleave_scalar(rows + i, stride, n - i, lines + i * QB_LANES);
 }
 
-// ---- panel ----------------------------------------------------------------------------------------
+// ---- panel --------------------------------------------------------------------------------------
 
-// Adds exact sums over `units` units of 16 rows of codes times `words` words of digits a unit to total:
-// total[2*j], total[2*j + 1] are those of word j and rows 0..7, 8..15. `flush` units of pairs of products
-// fit 16 bits.
+// 16 sums of 16 bits. gcc copies a variable of type __m256i at every step of a loop that uses it
+// so.
+#if defined(_MSC_VER) && !defined(__clang__)
+typedef __m256i sums16;
+QB_INLINE sums16 to_sums(__m256i x) { return x; }
+QB_INLINE __m256i from_sums(sums16 x) { return x; }
+#else
+typedef int16_t sums16 __attribute__((vector_size(32)));
+QB_INLINE sums16 to_sums(__m256i x) { return (sums16)x; }
+QB_INLINE __m256i from_sums(sums16 x) { return (__m256i)x; }
+#endif
+
+QB_INLINE sums16 add_pairs(sums16 sums, __m256i codes, __m256i digits)
+{
+    return to_sums(_mm256_add_epi16(from_sums(sums), _mm256_maddubs_epi16(codes, digits)));
+}
+
+QB_INLINE __m256i widen_sums(sums16 sums)
+{
+    return _mm256_madd_epi16(from_sums(sums), _mm256_set1_epi16(1));
+}
+
+// SUM_WORDS defines sum_<words>: exact sums over `units` units of 16 rows of codes times that many
+// words of digits a unit. total[2*j], total[2*j + 1] are those of word j and rows 0..7, 8..15.
+// `flush` units of pairs of products fit 16 bits, which is what add_run_<words> adds up.
 #define SUM_WORDS(words)                                                                          \
-    QB_INLINE void sum_##words(const uint8_t *lines, const int8_t *digits, size_t step, size_t units, \
-                               size_t flush, __m256i *total)                                      \
+    QB_INLINE void add_run_##words(const uint8_t *lines, const int8_t *digits, size_t step,       \
+                                   size_t units, sums16 *pairs)                                   \
     {                                                                                             \
-        while (units) {                                                                           \
-            __m256i pairs[2 * words];                                                             \
-            QB_UNROLL for (int j = 0; j < 2 * words; j++) pairs[j] = _mm256_setzero_si256();      \
-            const size_t run = units < flush ? units : flush;                                     \
-            units -= run;                                                                         \
-            for (const uint8_t *const end = lines + run * LINE; lines < end; lines += LINE) {     \
-                const __m256i lo = load(lines), hi = load(lines + 32);                            \
-                QB_UNROLL for (int j = 0; j < words; j++) {                                       \
-                    const __m256i x = broadcast(digits + 4 * j);                                  \
-                    pairs[2 * j] = _mm256_add_epi16(pairs[2 * j], _mm256_maddubs_epi16(lo, x));   \
-                    pairs[2 * j + 1] = _mm256_add_epi16(pairs[2 * j + 1], _mm256_maddubs_epi16(hi, x)); \
-                    QB_PIN(pairs[2 * j]);                                                         \
-                    QB_PIN(pairs[2 * j + 1]);                                                     \
-                }                                                                                 \
-                digits += step;                                                                   \
+        QB_UNROLL for (int j = 0; j < 2 * words; j++) pairs[j] = to_sums(_mm256_setzero_si256()); \
+        for (const uint8_t *const end = lines + units * LINE; lines < end; lines += LINE) {       \
+            const __m256i lo = load(lines), hi = load(lines + 32);                                \
+            QB_UNROLL for (int j = 0; j < words; j++) {                                           \
+                const __m256i x = broadcast(digits + 4 * j);                                      \
+                pairs[2 * j] = add_pairs(pairs[2 * j], lo, x);                                    \
+                pairs[2 * j + 1] = add_pairs(pairs[2 * j + 1], hi, x);                            \
+                QB_PIN(pairs[2 * j]);                                                             \
+                QB_PIN(pairs[2 * j + 1]);                                                         \
             }                                                                                     \
+            digits += step;                                                                       \
+        }                                                                                         \
+    }                                                                                             \
+    QB_INLINE void sum_##words(const uint8_t *lines, const int8_t *digits, size_t step,           \
+                               size_t units, size_t flush, __m256i *total)                        \
+    {                                                                                             \
+        sums16 pairs[2 * words];                                                                  \
+        add_run_##words(lines, digits, step, units < flush ? units : flush, pairs);               \
+        QB_UNROLL for (int j = 0; j < 2 * words; j++) total[j] = widen_sums(pairs[j]);            \
+        for (size_t u = flush; u < units; u += flush) {                                           \
+            add_run_##words(lines + u * LINE, digits + u * step, step,                            \
+                            units - u < flush ? units - u : flush, pairs);                        \
             QB_UNROLL for (int j = 0; j < 2 * words; j++)                                         \
-                total[j] = _mm256_add_epi32(total[j], _mm256_madd_epi16(pairs[j], _mm256_set1_epi16(1))); \
+                total[j] = _mm256_add_epi32(total[j], widen_sums(pairs[j]));                      \
         }                                                                                         \
     }
 SUM_WORDS(1)
@@ -166,13 +199,18 @@ QB_INLINE __m256 join_planes(const int planes, const __m256i *total, __m256i z, 
     if (planes == 1) return _mm256_cvtepi32_ps(a[0]);
     const __m256i upper = _mm256_add_epi32(_mm256_slli_epi32(a[planes - 1], 8), a[planes - 2]);
     if (planes == 2) return _mm256_cvtepi32_ps(upper);
-    return _mm256_fmadd_ps(_mm256_set1_ps(256.0f), _mm256_cvtepi32_ps(upper), _mm256_cvtepi32_ps(a[0]));
+    const __m256 high = _mm256_cvtepi32_ps(upper), low = _mm256_cvtepi32_ps(a[0]);
+    return _mm256_fmadd_ps(_mm256_set1_ps(256.0f), high, low);
 }
 
-QB_INLINE __m256 add_segment(__m256 acc, __m256 t, const float *d, float dx, const float *m, float dxsum)
+// acc + (a * b) * t, and acc + a * b.
+QB_INLINE __m256 add_scaled(__m256 acc, const float *a, float b, __m256 t)
 {
-    acc = _mm256_fmadd_ps(_mm256_mul_ps(_mm256_loadu_ps(d), _mm256_set1_ps(dx)), t, acc);
-    return m ? _mm256_fmadd_ps(_mm256_loadu_ps(m), _mm256_set1_ps(dxsum), acc) : acc;
+    return _mm256_fmadd_ps(_mm256_mul_ps(_mm256_loadu_ps(a), _mm256_set1_ps(b)), t, acc);
+}
+QB_INLINE __m256 add_product(__m256 acc, const float *a, float b)
+{
+    return _mm256_fmadd_ps(_mm256_loadu_ps(a), _mm256_set1_ps(b), acc);
 }
 
 // A few segments, [segment, end), and the first column of a tile.
@@ -197,18 +235,24 @@ struct span {
         for (size_t s = span->segment; s < span->end; s++) {                                      \
             const size_t units = w->units[s];                                                     \
             __m256i total[2 * words];                                                             \
-            QB_UNROLL for (int j = 0; j < 2 * words; j++) total[j] = _mm256_setzero_si256();      \
-            if (span->high) {                                                                     \
-                sum_##words(span->high + line, digits, step, units, span->flush, total);          \
-                QB_UNROLL for (int j = 0; j < 2 * words; j++) total[j] = _mm256_slli_epi32(total[j], 4); \
-            }                                                                                     \
             sum_##words(span->lines + line, digits, step, units, span->flush, total);             \
+            if (span->high) {                                                                     \
+                __m256i high[2 * words];                                                          \
+                sum_##words(span->high + line, digits, step, units, span->flush, high);           \
+                QB_UNROLL for (int j = 0; j < 2 * words; j++)                                     \
+                    total[j] = _mm256_add_epi32(total[j], _mm256_slli_epi32(high[j], 4));         \
+            }                                                                                     \
+            const size_t at = s * x->cols + span->col, row = s * QB_LANES;                        \
             QB_UNROLL for (size_t j = 0; j < 2 * width; j++) {                                    \
-                const size_t at = s * x->cols + span->col + j / 2, row = s * QB_LANES + j % 2 * 8; \
-                const __m256 t = join_planes(planes, total + j / 2 * 2 * planes + j % 2,          \
-                                             load(w->z + row), x->sums + at * planes);            \
-                out[j] = add_segment(out[j], t, w->d + row, x->dx[at], w->m ? w->m + row : NULL,  \
-                                     x->dxsum[at]);                                               \
+                const size_t c = j / 2, half = j % 2;                                             \
+                const __m256 t = join_planes(planes, total + 2 * planes * c + half,               \
+                                             load(w->z + row + 8 * half),                         \
+                                             x->sums + (at + c) * planes);                        \
+                out[j] = add_scaled(out[j], w->d + row + 8 * half, x->dx[at + c], t);             \
+            }                                                                                     \
+            if (w->m) {                                                                           \
+                QB_UNROLL for (size_t j = 0; j < 2 * width; j++)                                  \
+                    out[j] = add_product(out[j], w->m + row + j % 2 * 8, x->dxsum[at + j / 2]);   \
             }                                                                                     \
             line += units * LINE;                                                                 \
             digits += units * step;                                                               \
@@ -228,7 +272,8 @@ TILE(3, 1, 3)
 // The tiles of each number of planes, widest first.
 static const struct {
     size_t width;
-    void (*tile)(const struct qb_panel *, const struct qb_activations *, const struct span *, float *);
+    void (*tile)(const struct qb_panel *, const struct qb_activations *, const struct span *,
+                 float *);
 } tiles[4][4] = {
     [1] = {{6, tile_1x6}, {4, tile_1x4}, {2, tile_1x2}, {1, tile_1x1}},
     [2] = {{3, tile_2x3}, {2, tile_2x2}, {1, tile_2x1}},

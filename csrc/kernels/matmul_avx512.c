@@ -1,8 +1,9 @@
 // SPDX-License-Identifier: Apache-2.0
-// The multiply in 16 lanes: a line of 64 bytes (16 rows, 4 codes each) is one register, and vpdpbusd adds
-// its products with a word of 4 digits, broadcast from memory, to 32-bit sums: unsigned times signed
-// bytes of any value, no saturation, so that every code width takes the same path. Accumulators are
-// arrays of literal size in stamped functions: otherwise gcc leaves them in memory.
+// The multiply in 16 lanes: a line of 64 bytes (16 rows, 4 codes each) is one register, and
+// vpdpbusd adds its products with a word of 4 digits, broadcast from memory, to 32-bit sums:
+// unsigned times signed bytes of any value, no saturation, so that every code width takes the same
+// path. Accumulators are arrays of literal size in stamped functions: otherwise gcc leaves them in
+// memory.
 #include "kernels.h"
 
 #include "../base/float16.h"
@@ -13,12 +14,16 @@
 #if QB_X86
 QB_TARGET_BEGIN(QB_TARGET_AVX512)
 
-// A line: a unit of 16 rows. Kernels take as many segments at once as have their digits in NEAR bytes.
+// A line: a unit of 16 rows. Kernels take as many segments at once as have their digits in NEAR
+// bytes.
 enum { LINE = 4 * QB_LANES, NEAR = 8192 };
 
-// ---- split ----------------------------------------------------------------------------------------
+// ---- split --------------------------------------------------------------------------------------
 
-QB_INLINE __mmask16 first_lanes(size_t n) { return _cvtu32_mask16(n < 16 ? (1u << n) - 1 : 0xFFFFu); }
+QB_INLINE __mmask16 first_lanes(size_t n)
+{
+    return _cvtu32_mask16(n < 16 ? (1u << n) - 1 : 0xFFFFu);
+}
 
 QB_INLINE uint32_t largest_bits(const float *x, size_t n)
 {
@@ -56,7 +61,7 @@ int qb_split_avx512(const float *x, size_t n, int planes, size_t stride, int8_t 
     return 0;
 }
 
-// ---- interleave -----------------------------------------------------------------------------------
+// ---- interleave ---------------------------------------------------------------------------------
 
 // 16 bytes of rows r, r + 4, r + 8 and r + 12, so that no shuffle crosses a quarter.
 QB_INLINE __m512i load_quarters(const uint8_t *row, size_t stride)
@@ -84,29 +89,54 @@ void qb_interleave_avx512(const uint8_t *rows, size_t stride, size_t n, uint8_t 
         _mm512_storeu_si512(to + 3 * LINE, _mm512_unpackhi_epi64(b, d));
     }
     for (; i + 4 <= n; i += 4)
-        for (size_t r = 0; r < QB_LANES; r++) memcpy(lines + i * QB_LANES + r * 4, rows + r * stride + i, 4);
+        for (size_t r = 0; r < QB_LANES; r++)
+            memcpy(lines + i * QB_LANES + r * 4, rows + r * stride + i, 4);
     if (i < n) qb_interleave_scalar(rows + i, stride, n - i, lines + i * QB_LANES);
 }
 
-// ---- panel ----------------------------------------------------------------------------------------
+// ---- panel --------------------------------------------------------------------------------------
+
+// 16 sums of 32 bits. gcc copies a variable of type __m512i at every step of a loop that uses it
+// so.
+#if defined(_MSC_VER) && !defined(__clang__)
+typedef __m512i sums32;
+QB_INLINE sums32 to_sums(__m512i x) { return x; }
+QB_INLINE __m512i from_sums(sums32 x) { return x; }
+#else
+typedef int32_t sums32 __attribute__((vector_size(64)));
+QB_INLINE sums32 to_sums(__m512i x) { return (sums32)x; }
+QB_INLINE __m512i from_sums(sums32 x) { return (__m512i)x; }
+#endif
+
+QB_INLINE sums32 add_dots(sums32 sums, __m512i codes, __m512i digits)
+{
+    return to_sums(_mm512_dpbusd_epi32(from_sums(sums), codes, digits));
+}
 
 // t from the sums of the planes.
-QB_INLINE __m512 join_planes(const int planes, const __m512i *total, __m512i z, const int32_t *sums)
+QB_INLINE __m512 join_planes(const int planes, const sums32 *total, __m512i z, const int32_t *sums)
 {
     __m512i a[3];
     // 16 bits hold both z and a sum of 256 digits.
-    for (int p = 0; p < planes; p++)
-        a[p] = _mm512_sub_epi32(total[p], _mm512_madd_epi16(z, _mm512_set1_epi32(sums[p])));
+    for (int p = 0; p < planes; p++) {
+        const __m512i correction = _mm512_madd_epi16(z, _mm512_set1_epi32(sums[p]));
+        a[p] = _mm512_sub_epi32(from_sums(total[p]), correction);
+    }
     if (planes == 1) return _mm512_cvtepi32_ps(a[0]);
     const __m512i upper = _mm512_add_epi32(_mm512_slli_epi32(a[planes - 1], 8), a[planes - 2]);
     if (planes == 2) return _mm512_cvtepi32_ps(upper);
-    return _mm512_fmadd_ps(_mm512_set1_ps(256.0f), _mm512_cvtepi32_ps(upper), _mm512_cvtepi32_ps(a[0]));
+    const __m512 high = _mm512_cvtepi32_ps(upper), low = _mm512_cvtepi32_ps(a[0]);
+    return _mm512_fmadd_ps(_mm512_set1_ps(256.0f), high, low);
 }
 
-QB_INLINE __m512 add_segment(__m512 acc, __m512 t, const float *d, float dx, const float *m, float dxsum)
+// acc + (a * b) * t, and acc + a * b.
+QB_INLINE __m512 add_scaled(__m512 acc, const float *a, float b, __m512 t)
 {
-    acc = _mm512_fmadd_ps(_mm512_mul_ps(_mm512_loadu_ps(d), _mm512_set1_ps(dx)), t, acc);
-    return m ? _mm512_fmadd_ps(_mm512_loadu_ps(m), _mm512_set1_ps(dxsum), acc) : acc;
+    return _mm512_fmadd_ps(_mm512_mul_ps(_mm512_loadu_ps(a), _mm512_set1_ps(b)), t, acc);
+}
+QB_INLINE __m512 add_product(__m512 acc, const float *a, float b)
+{
+    return _mm512_fmadd_ps(_mm512_loadu_ps(a), _mm512_set1_ps(b), acc);
 }
 
 QB_INLINE __m512i broadcast(const void *word)
@@ -132,25 +162,30 @@ struct span {
         const int8_t *digits = span->digits;                                                      \
         const uint8_t *line = span->lines;                                                        \
         __m512 out[width];                                                                        \
-        QB_UNROLL for (size_t c = 0; c < width; c++) out[c] = _mm512_loadu_ps(acc + QB_LANES * c); \
+        QB_UNROLL for (size_t c = 0; c < width; c++) out[c] = _mm512_loadu_ps(acc + QB_LANES * c);\
         for (size_t s = span->segment; s < span->end; s++) {                                      \
-            __m512i total[words];                                                                 \
-            QB_UNROLL for (size_t j = 0; j < words; j++) total[j] = _mm512_setzero_si512();       \
-            for (const uint8_t *const end = line + w->units[s] * LINE; line < end; line += LINE) { \
+            sums32 total[words];                                                                  \
+            QB_UNROLL for (size_t j = 0; j < words; j++)                                          \
+                total[j] = to_sums(_mm512_setzero_si512());                                       \
+            for (const uint8_t *const end = line + w->units[s] * LINE; line < end; line += LINE) {\
                 const __m512i codes = _mm512_loadu_si512(line);                                   \
                 QB_UNROLL for (size_t j = 0; j < words; j++)                                      \
-                    total[j] = _mm512_dpbusd_epi32(total[j], codes, broadcast(digits + 4 * j));   \
+                    total[j] = add_dots(total[j], codes, broadcast(digits + 4 * j));              \
                 digits += step;                                                                   \
             }                                                                                     \
             const size_t row = s * QB_LANES, at = s * x->cols + span->col;                        \
             QB_UNROLL for (size_t c = 0; c < width; c++) {                                        \
-                const __m512 t = join_planes(planes, total + planes * c, _mm512_loadu_si512(w->z + row), \
+                const __m512 t = join_planes(planes, total + planes * c,                          \
+                                             _mm512_loadu_si512(w->z + row),                      \
                                              x->sums + (at + c) * planes);                        \
-                out[c] = add_segment(out[c], t, w->d + row, x->dx[at + c], w->m ? w->m + row : NULL, \
-                                     x->dxsum[at + c]);                                           \
+                out[c] = add_scaled(out[c], w->d + row, x->dx[at + c], t);                        \
+            }                                                                                     \
+            if (w->m) {                                                                           \
+                QB_UNROLL for (size_t c = 0; c < width; c++)                                      \
+                    out[c] = add_product(out[c], w->m + row, x->dxsum[at + c]);                   \
             }                                                                                     \
         }                                                                                         \
-        QB_UNROLL for (size_t c = 0; c < width; c++) _mm512_storeu_ps(acc + QB_LANES * c, out[c]); \
+        QB_UNROLL for (size_t c = 0; c < width; c++) _mm512_storeu_ps(acc + QB_LANES * c, out[c]);\
     }
 TILE(1, 12, 12)
 TILE(1, 8, 8)
@@ -168,7 +203,8 @@ TILE(3, 1, 3)
 // The tiles of each number of planes, widest first.
 static const struct {
     size_t width;
-    void (*tile)(const struct qb_panel *, const struct qb_activations *, const struct span *, float *);
+    void (*tile)(const struct qb_panel *, const struct qb_activations *, const struct span *,
+                 float *);
 } tiles[4][5] = {
     [1] = {{12, tile_1x12}, {8, tile_1x8}, {4, tile_1x4}, {2, tile_1x2}, {1, tile_1x1}},
     [2] = {{6, tile_2x6}, {4, tile_2x4}, {2, tile_2x2}, {1, tile_2x1}},

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// qb_matmul and qb_vecdot against their definitions (csrc/README.md), written element by element; columns
-// alone and together, rows apart, any strides, the float environment, and what is refused.
+// qb_matmul and qb_vecdot against their definitions (csrc/README.md), written element by element;
+// columns alone and together, rows apart, any strides, the float environment, and what is refused.
 #include "checkasm.h"
 #include "floats.h"
 #include "fpenv.h"
@@ -12,7 +12,8 @@
 static struct buffer activations, want, got;
 static struct matrix left, right;
 
-static const size_t group_sizes[] = {0, 1, 2, 3, 5, 8, 16, 20, 31, 32, 33, 48, 64, 100, 128, 250, 256, 257, 300, 512, 1000};
+static const size_t group_sizes[] = {0,  1,  2,   3,   5,   8,   16,  20,  31,  32,  33,
+                                     48, 64, 100, 128, 250, 256, 257, 300, 512, 1000};
 enum { GROUP_SIZES = sizeof group_sizes / sizeof *group_sizes };
 static const int float_types[] = {QB_F32, QB_F16, QB_BF16, QB_F64};
 
@@ -20,7 +21,7 @@ static size_t size_of(int dtype) { return dtype == QB_F64 ? 8 : dtype == QB_F32 
 
 static float nan_result(void) { return float_of(0x7FC00000); }
 
-// ---- activations ------------------------------------------------------------------------------------
+// ---- activations --------------------------------------------------------------------------------
 
 // rows x cols floats of any dtype, row by row, column by column, with gaps or backwards.
 static qb_floats any_activations(size_t rows, size_t cols)
@@ -36,11 +37,17 @@ static qb_floats any_activations(size_t rows, size_t cols)
     for (size_t i = 0; i + (size_t)size <= bytes; i += (size_t)size) {
         float v;
         fill_floats(&v, 1, kind == 0 ? FLOATS_LEVELS : kind == 1 ? FLOATS_EXTREME : FLOATS_NORMAL);
-        const uint16_t half = (uint16_t)(ck_random() & 0xBBFF), brain = (uint16_t)(bits_of(v) >> 16);
+        const uint16_t half = (uint16_t)(ck_random() & 0xBBFF);
+        const uint16_t brain = (uint16_t)(bits_of(v) >> 16);
         const double wide = (double)v * (1 + 0x1p-30);
-        memcpy(data + i, x.dtype == QB_F32 ? (void *)&v : x.dtype == QB_F64 ? (void *)&wide : x.dtype == QB_F16 ? (void *)&half : (void *)&brain, (size_t)size);
+        const void *const from = x.dtype == QB_F32   ? (const void *)&v
+                                 : x.dtype == QB_F64 ? (const void *)&wide
+                                 : x.dtype == QB_F16 ? (const void *)&half
+                                                     : (const void *)&brain;
+        memcpy(data + i, from, (size_t)size);
     }
-    for (size_t i = 0; i < refused && bytes; i++) { // an infinity or NaN of every dtype has these upper bits
+    // An infinity or NaN of every dtype has these upper bits.
+    for (size_t i = 0; i < refused && bytes; i++) {
         uint8_t *const last = data + ck_below(rows * cols) * (size_t)(size * gap) + size - 2;
         last[0] = 0xF0 | (uint8_t)ck_random();
         last[1] = ck_below(2) ? 0x7F : 0xFF;
@@ -56,10 +63,12 @@ static qb_floats any_activations(size_t rows, size_t cols)
 
 static float activation(const qb_floats *x, size_t n, size_t k)
 {
-    return float_at((const char *)x->data + (ptrdiff_t)n * x->row_stride + (ptrdiff_t)k * x->col_stride, x->dtype);
+    return float_at((const char *)x->data + (ptrdiff_t)n * x->row_stride +
+                        (ptrdiff_t)k * x->col_stride,
+                    x->dtype);
 }
 
-// ---- the definition ---------------------------------------------------------------------------------
+// ---- the definition -----------------------------------------------------------------------------
 
 // The activation block that holds element k of a row: its start, and its end in *end.
 static size_t block_of(const qb_matrix *q, size_t k, size_t *end)
@@ -85,7 +94,8 @@ static float block_scale(const qb_matrix *q, const qb_floats *x, size_t n, size_
 {
     size_t end;
     float amax = 0;
-    for (size_t i = block_of(q, k, &end); i < end; i++) amax = fmaxf(amax, fabsf(activation(x, n, i)));
+    for (size_t i = block_of(q, k, &end); i < end; i++)
+        amax = fmaxf(amax, fabsf(activation(x, n, i)));
     return amax < 0x1p-100f ? 0 : amax / (float)tops[planes];
 }
 
@@ -125,7 +135,7 @@ static float defined_product(const qb_matrix *q, const qb_floats *x, size_t m, s
     return isnan(acc) ? nan_result() : acc;
 }
 
-// ---- multiply ---------------------------------------------------------------------------------------
+// ---- multiply -----------------------------------------------------------------------------------
 
 struct layout {
     ptrdiff_t n, m;
@@ -147,7 +157,8 @@ static void any_sizes(size_t *rows, size_t *cols, size_t *columns)
     *cols = ck_below(3) ? ck_below(200) : ck_below(1400);
     *columns = ck_below(8);
     if (ck_below(16) == 0) *columns = 60 + ck_below(10), *rows = ck_below(5), *cols = ck_below(90);
-    if (ck_below(64) == 0) *rows = 1 + ck_below(3), *cols = 4000 + ck_below(1500), *columns = 1 + ck_below(2);
+    if (ck_below(64) == 0)
+        *rows = 1 + ck_below(3), *cols = 4000 + ck_below(1500), *columns = 1 + ck_below(2);
 }
 
 static void product_case(size_t group)
@@ -160,20 +171,22 @@ static void product_case(size_t group)
     const qb_floats x = any_activations(columns, cols);
     const qb_format *const f = &left.q.format;
     const struct layout out = any_layout(rows, columns);
-    ck_case("bits=%d zero=%d scale=%d group=%zu rows=%zu cols=%zu columns=%zu dtype=%d planes=%d", f->bits, f->zero, f->scale,
-            group, rows, cols, columns, x.dtype, planes);
-    float *const a = place_floats(&want, out.floats, CK_END), *const b = place_floats(&got, out.floats, CK_END);
+    ck_case("bits=%d zero=%d scale=%d group=%zu rows=%zu cols=%zu columns=%zu dtype=%d planes=%d",
+            f->bits, f->zero, f->scale, group, rows, cols, columns, x.dtype, planes);
+    float *const a = place_floats(&want, out.floats, CK_END);
+    float *const b = place_floats(&got, out.floats, CK_END);
     memcpy(a, b, out.floats * sizeof *a); // what lies between the results stays
     for (size_t n = 0; n < columns; n++)
         for (size_t m = 0; m < rows; m++)
-            a[(ptrdiff_t)n * out.n + (ptrdiff_t)m * out.m] = defined_product(&left.q, &x, m, n, planes);
+            a[(ptrdiff_t)n * out.n + (ptrdiff_t)m * out.m] =
+                defined_product(&left.q, &x, m, n, planes);
     ck_same_u64("status", QB_OK, (uint64_t)qb_matmul(&left.q, &x, planes, b, out.n, out.m));
     ck_same("out", a, b, out.floats * sizeof *a);
     ck_canaries(&got);
 }
 
-// Columns one by one give what all of them give at once, beyond the sizes in which the library cuts.
-// The columns are overlapping windows of a few values.
+// Columns one by one give what all of them give at once, beyond the sizes in which the library
+// cuts. The columns are overlapping windows of a few values.
 static void parts_case(void)
 {
     if (ck_skip()) return;
@@ -185,8 +198,10 @@ static void parts_case(void)
     fill_floats(values, activations.bytes / sizeof *values, FLOATS_NORMAL);
     if (ck_below(2)) values[ck_below(activations.bytes / sizeof *values)] = INFINITY;
     const qb_floats x = {values, QB_F32, columns, cols, STEP * 4, 4};
-    ck_case("group=%zu rows=%zu cols=%zu columns=%zu planes=%d", left.q.format.group, rows, cols, columns, planes);
-    float *const a = place_floats(&want, rows * columns, CK_END), *const b = place_floats(&got, rows * columns, CK_END);
+    ck_case("group=%zu rows=%zu cols=%zu columns=%zu planes=%d", left.q.format.group, rows, cols,
+            columns, planes);
+    float *const a = place_floats(&want, rows * columns, CK_END);
+    float *const b = place_floats(&got, rows * columns, CK_END);
     ck_same_u64("status", QB_OK, (uint64_t)qb_matmul(&left.q, &x, planes, b, (ptrdiff_t)rows, 1));
     for (size_t n = 0; n < columns; n++) {
         const qb_floats one = {values + n * STEP, QB_F32, 1, cols, 0, 4};
@@ -214,9 +229,11 @@ static void check_environment(void)
 #endif
 }
 
-static void refused_case(const char *what, const qb_matrix *q, const qb_floats *x, int planes, int status)
+static void refused_case(const char *what, const qb_matrix *q, const qb_floats *x, int planes,
+                         int status)
 {
-    float *const out = place_floats(&got, 64, CK_END), *const kept = place_floats(&want, 64, CK_END);
+    float *const out = place_floats(&got, 64, CK_END);
+    float *const kept = place_floats(&want, 64, CK_END);
     ck_case("%s", what);
     memcpy(kept, out, 64 * sizeof *out);
     ck_same_u64("status", (uint64_t)status, (uint64_t)qb_matmul(q, x, planes, out, 1, 1));
@@ -250,7 +267,7 @@ static void check_refusals(void)
     }
 }
 
-// ---- dot products of rows -----------------------------------------------------------------------------
+// ---- dot products of rows -----------------------------------------------------------------------
 
 static float defined_dot(const qb_matrix *a, size_t ra, const qb_matrix *b, size_t rb)
 {
@@ -264,8 +281,8 @@ static float defined_dot(const qb_matrix *a, size_t ra, const qb_matrix *b, size
             sa += qa;
             sb += qb;
         }
-        const double da = (double)matrix_scale(a, ra, start), db = (double)matrix_scale(b, rb, start);
-        const double ma = (double)matrix_min(a, ra, start), mb = (double)matrix_min(b, rb, start);
+        const double da = (double)matrix_scale(a, ra, start), ma = (double)matrix_min(a, ra, start);
+        const double db = (double)matrix_scale(b, rb, start), mb = (double)matrix_min(b, rb, start);
         total += (da * db) * (double)ab;
         if (!a->mins && !b->mins) continue;
         total += (da * mb) * (double)sa + (db * ma) * (double)sb;
@@ -278,12 +295,14 @@ static void dot_case(size_t group)
 {
     if (ck_skip()) return;
     enum { COUNT = 12 };
-    const size_t cols = ck_below(3) ? ck_below(300) : ck_below(1500), rows[2] = {1 + ck_below(6), 1 + ck_below(6)};
+    const size_t cols = ck_below(3) ? ck_below(300) : ck_below(1500);
+    const size_t rows[2] = {1 + ck_below(6), 1 + ck_below(6)};
     any_matrix(&left, rows[0], cols, group);
     any_matrix(&right, rows[1], cols, group);
-    ck_case("bits=%d,%d zero=%d,%d group=%zu cols=%zu", left.q.format.bits, right.q.format.bits, left.q.format.zero,
-            right.q.format.zero, group, cols);
-    float *const a = place_floats(&want, COUNT, CK_END), *const b = place_floats(&got, COUNT, CK_END);
+    ck_case("bits=%d,%d zero=%d,%d group=%zu cols=%zu", left.q.format.bits, right.q.format.bits,
+            left.q.format.zero, right.q.format.zero, group, cols);
+    float *const a = place_floats(&want, COUNT, CK_END);
+    float *const b = place_floats(&got, COUNT, CK_END);
     int64_t at[2][COUNT];
     for (size_t i = 0; i < COUNT; i++) {
         at[0][i] = (int64_t)ck_below(rows[0]);
@@ -295,7 +314,8 @@ static void dot_case(size_t group)
     ck_canaries(&got);
     at[ck_below(2)][ck_below(COUNT)] = ck_below(2) ? -1 : 6;
     memcpy(a, b, COUNT * sizeof *a);
-    ck_same_u64("a row that is not", QB_ERR_ARGUMENT, (uint64_t)qb_vecdot(&left.q, at[0], &right.q, at[1], COUNT, b));
+    ck_same_u64("a row that is not", QB_ERR_ARGUMENT,
+                (uint64_t)qb_vecdot(&left.q, at[0], &right.q, at[1], COUNT, b));
     ck_same("out", a, b, COUNT * sizeof *a);
 }
 
@@ -305,12 +325,15 @@ static void check_dot_refusals(void)
     float out;
     any_matrix(&left, 1, 64, 32);
     any_matrix(&right, 1, 64, 16);
-    ck_same_u64("groups", QB_ERR_ARGUMENT, (uint64_t)qb_vecdot(&left.q, &row, &right.q, &row, 1, &out));
+    ck_same_u64("groups", QB_ERR_ARGUMENT,
+                (uint64_t)qb_vecdot(&left.q, &row, &right.q, &row, 1, &out));
     any_matrix(&right, 1, 63, 32);
-    ck_same_u64("lengths", QB_ERR_ARGUMENT, (uint64_t)qb_vecdot(&left.q, &row, &right.q, &row, 1, &out));
+    ck_same_u64("lengths", QB_ERR_ARGUMENT,
+                (uint64_t)qb_vecdot(&left.q, &row, &right.q, &row, 1, &out));
     any_matrix(&right, 1, 64, 32);
     right.q.format.bits = 9;
-    ck_same_u64("format", QB_ERR_ARGUMENT, (uint64_t)qb_vecdot(&left.q, &row, &right.q, &row, 1, &out));
+    ck_same_u64("format", QB_ERR_ARGUMENT,
+                (uint64_t)qb_vecdot(&left.q, &row, &right.q, &row, 1, &out));
 }
 
 static void check(const struct qb_kernels *ref, const struct qb_kernels *test)

@@ -9,7 +9,8 @@ static struct buffer first, second, want, got;
 
 enum { SHORT = 4 * 64 + 1, LONG = 4096, LONG_CASES = 400, KINDS = 6 };
 
-static const size_t segs[] = {1, 2, 3, 4, 7, 8, 15, 16, 17, 31, 32, 33, 48, 63, 64, 65, 100, 127, 128, 129, 200, 255, 256};
+static const size_t segs[] = {1,  2,  3,  4,  7,   8,   15,  16,  17,  31,  32, 33,
+                              48, 63, 64, 65, 100, 127, 128, 129, 200, 255, 256};
 enum { SEGS = sizeof segs / sizeof *segs };
 
 static void naive_dot(const uint8_t *a, const uint8_t *b, size_t n, size_t seg, int32_t *sums)
@@ -37,8 +38,8 @@ static void fill(uint8_t *x, size_t n, int kind)
     if (n && kind == 5) x[ck_below(n)] = 255;
 }
 
-static void dot_case(const struct qb_kernels *ref, const struct qb_kernels *test, size_t n, size_t seg, int from_a,
-                     int from_b, int to, int kind)
+static void dot_case(const struct qb_kernels *ref, const struct qb_kernels *test, size_t n,
+                     size_t seg, int from_a, int from_b, int to, int kind)
 {
     if (ck_skip()) return;
     const size_t bytes = (n + seg - 1) / seg * 3 * sizeof(int32_t);
@@ -58,12 +59,15 @@ static void dot_case(const struct qb_kernels *ref, const struct qb_kernels *test
 static void check_dot(const struct qb_kernels *ref, const struct qb_kernels *test)
 {
     for (size_t n = 0; n <= SHORT; n++) {
-        for (size_t s = 0; s < SEGS; s++) dot_case(ref, test, n, segs[s], CK_END, CK_END, CK_END, (int)ck_below(KINDS));
+        for (size_t s = 0; s < SEGS; s++)
+            dot_case(ref, test, n, segs[s], CK_END, CK_END, CK_END, (int)ck_below(KINDS));
         for (int at = 0; at < 64; at++)
-            dot_case(ref, test, n, 1 + ck_below(QB_BLOCK_MAX), at, (int)ck_below(64), 4 * at, (int)ck_below(KINDS));
+            dot_case(ref, test, n, 1 + ck_below(QB_BLOCK_MAX), at, (int)ck_below(64), 4 * at,
+                     (int)ck_below(KINDS));
     }
     for (int i = 0; i < LONG_CASES; i++)
-        dot_case(ref, test, ck_below(LONG), segs[(size_t)i % SEGS], CK_END, i % 64, CK_END, i % KINDS);
+        dot_case(ref, test, ck_below(LONG), segs[(size_t)i % SEGS], CK_END, i % 64, CK_END,
+                 i % KINDS);
 }
 
 // Every product of two bytes.
@@ -95,7 +99,7 @@ static void check(const struct qb_kernels *ref, const struct qb_kernels *test)
     if (ck_kernel("dot_products")) check_products(ref, test);
 }
 
-// ---- benchmarks -------------------------------------------------------------------------------------
+// ---- benchmarks ---------------------------------------------------------------------------------
 
 struct job {
     const struct qb_kernels *k;
@@ -118,7 +122,8 @@ static void bench(const struct qb_kernels *ref, const struct qb_kernels *test)
     ck_fill(codes, 2 * N);
     for (size_t seg = 16; seg <= QB_BLOCK_MAX; seg *= 2) {
         if (!ck_kernel("dot")) break;
-        struct job mine = {test, N, seg, codes, codes + N, sums}, base = {ref, N, seg, codes, codes + N, sums};
+        struct job mine = {test, N, seg, codes, codes + N, sums}, base = mine;
+        base.k = ref;
         const struct ck_run runs[] = {{"it", run_dot, &mine}, {"scalar", run_dot, &base}};
         ck_case("seg=%zu", seg);
         ck_bench(2 * N, runs, 2);

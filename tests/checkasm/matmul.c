@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// Family "matmul": splitting activations, laying rows side by side, the panel kernel. The scalar kernels are
-// held against the definition written element by element, the others against scalar.
+// Family "matmul": splitting activations, laying rows side by side, the panel kernel. The scalar
+// kernels are held against the definition written element by element, the others against scalar.
 #include "checkasm.h"
 #include "floats.h"
 
@@ -12,7 +12,7 @@ static struct buffer in, want, got;
 
 static int any_offset(int unit) { return ck_below(4) ? (int)ck_below(64) * unit : CK_END; }
 
-// ---- split ------------------------------------------------------------------------------------------
+// ---- split --------------------------------------------------------------------------------------
 
 static const int tops[4] = {0, 0x7F, 0x7F7F, 0x7F7F7F};
 
@@ -48,7 +48,8 @@ static void fill_block(float *x, size_t n, int planes, int kind)
     if (!n) return;
     if (kind == TIES) { // dx = 1: halves of integers
         const int top = tops[planes];
-        for (size_t i = 0; i < n; i++) x[i] = ((float)ck_below(4 * (size_t)top) - 2.0f * (float)top) / 2.0f;
+        for (size_t i = 0; i < n; i++)
+            x[i] = ((float)ck_below(4 * (size_t)top) - 2.0f * (float)top) / 2.0f;
         x[ck_below(n)] = ck_below(2) ? (float)top : (float)-top;
     }
     if (kind == EDGE) { // about the largest block that counts as zero
@@ -57,11 +58,12 @@ static void fill_block(float *x, size_t n, int planes, int kind)
     }
 }
 
-static void split_case(const struct qb_kernels *ref, const struct qb_kernels *test, size_t n, int planes, int kind,
-                       int from, int to)
+static void split_case(const struct qb_kernels *ref, const struct qb_kernels *test, size_t n,
+                       int planes, int kind, int from, int to)
 {
     if (ck_skip()) return;
-    const size_t stride = ck_below(2) ? n : n + ck_below(80), bytes = stride * (size_t)(planes - 1) + n;
+    const size_t stride = ck_below(2) ? n : n + ck_below(80);
+    const size_t bytes = stride * (size_t)(planes - 1) + n;
     ck_case("n=%zu planes=%d kind=%d stride=%zu in=%d out=%d", n, planes, kind, stride, from, to);
     float *const x = place_floats(&in, n, from);
     int8_t *const a = ck_place(&want, bytes, CK_END);
@@ -70,7 +72,8 @@ static void split_case(const struct qb_kernels *ref, const struct qb_kernels *te
     ck_fill(a, bytes); // what lies between planes, and all of it where a value is not finite, stays
     memcpy(b, a, bytes);
     float dx_a = 5, dx_b = 5;
-    const int refused = (ref == test ? naive_split : ref->split)(x, n, planes, stride, a, &dx_a) != 0;
+    const int refused =
+        (ref == test ? naive_split : ref->split)(x, n, planes, stride, a, &dx_a) != 0;
     ck_same_u64("refused", (uint64_t)refused, test->split(x, n, planes, stride, b, &dx_b) != 0);
     ck_same("dx", &dx_a, &dx_b, sizeof dx_a);
     ck_same("digits", a, b, bytes);
@@ -105,17 +108,18 @@ static void check_refusal(const struct qb_kernels *ref, const struct qb_kernels 
     }
 }
 
-// ---- interleave -------------------------------------------------------------------------------------
+// ---- interleave ---------------------------------------------------------------------------------
 
 static void naive_interleave(const uint8_t *rows, size_t stride, size_t n, uint8_t *lines)
 {
     memset(lines, 0, (n + 3) / 4 * 4 * QB_LANES);
     for (size_t r = 0; r < QB_LANES; r++)
-        for (size_t i = 0; i < n; i++) lines[i / 4 * 4 * QB_LANES + r * 4 + i % 4] = rows[r * stride + i];
+        for (size_t i = 0; i < n; i++)
+            lines[i / 4 * 4 * QB_LANES + r * 4 + i % 4] = rows[r * stride + i];
 }
 
-static void interleave_case(const struct qb_kernels *ref, const struct qb_kernels *test, size_t n, size_t gap, int from,
-                            int to)
+static void interleave_case(const struct qb_kernels *ref, const struct qb_kernels *test, size_t n,
+                            size_t gap, int from, int to)
 {
     if (ck_skip()) return;
     const size_t stride = n + gap, bytes = (n + 3) / 4 * 4 * QB_LANES;
@@ -134,12 +138,14 @@ static void check_interleave(const struct qb_kernels *ref, const struct qb_kerne
 {
     for (size_t n = 0; n <= 4 * 64 + 1; n++) {
         interleave_case(ref, test, n, 0, CK_END, CK_END);
-        for (int i = 0; i < 16; i++) interleave_case(ref, test, n, ck_below(80), any_offset(1), any_offset(1));
+        for (int i = 0; i < 16; i++)
+            interleave_case(ref, test, n, ck_below(80), any_offset(1), any_offset(1));
     }
-    for (int i = 0; i < 100; i++) interleave_case(ref, test, ck_below(8192), ck_below(80), any_offset(1), any_offset(1));
+    for (int i = 0; i < 100; i++)
+        interleave_case(ref, test, ck_below(8192), ck_below(80), any_offset(1), any_offset(1));
 }
 
-// ---- panel ------------------------------------------------------------------------------------------
+// ---- panel --------------------------------------------------------------------------------------
 
 // One call's arguments, each in memory of its own.
 static struct buffer units_memory, lines_memory, d_memory, m_memory, z_memory;
@@ -158,19 +164,21 @@ static void fill_weights(struct qb_panel *w, size_t units, enum extremes kind, e
         if (kind == ANY) lines[i] &= top;
         else lines[i] = kind == ALL_LEAST || (kind == MIXED && lines[i] & 1) ? 0 : top;
     }
-    float *const d = place_floats(&d_memory, lanes, any_offset(1)), *const m = place_floats(&m_memory, lanes, any_offset(1));
+    float *const d = place_floats(&d_memory, lanes, any_offset(1));
+    float *const m = place_floats(&m_memory, lanes, any_offset(1));
     int32_t *const z = ck_place(&z_memory, lanes * sizeof *z, any_offset(4));
     fill_floats(d, lanes, scales);
     fill_floats(m, lanes, scales);
-    for (size_t i = 0; i < lanes; i++) z[i] = kind == ANY ? (int32_t)ck_below(256) : ck_below(2) ? 255 : 0;
+    for (size_t i = 0; i < lanes; i++)
+        z[i] = kind == ANY ? (int32_t)ck_below(256) : ck_below(2) ? 255 : 0;
     w->lines = lines;
     w->d = d;
     w->m = ck_below(2) ? m : NULL;
     w->z = z;
 }
 
-static void fill_activations(struct qb_activations *x, const struct qb_panel *w, size_t units, enum extremes kind,
-                             enum floats scales)
+static void fill_activations(struct qb_activations *x, const struct qb_panel *w, size_t units,
+                             enum extremes kind, enum floats scales)
 {
     const size_t words = x->cols * (size_t)x->planes;
     int8_t *const digits = ck_place(&digits_memory, units * words * 4, any_offset(1));
@@ -182,7 +190,8 @@ static void fill_activations(struct qb_activations *x, const struct qb_panel *w,
         digits[i] = kind == ALL_LEAST || (kind == MIXED && digits[i] & 1) ? -128 : 127;
     memset(sums, 0, sums_memory.bytes);
     for (size_t s = 0, unit = 0; s < w->segments; unit += w->units[s++])
-        for (size_t i = 0; i < w->units[s] * words * 4; i++) sums[s * words + i / 4 % words] += digits[unit * words * 4 + i];
+        for (size_t i = 0; i < w->units[s] * words * 4; i++)
+            sums[s * words + i / 4 % words] += digits[unit * words * 4 + i];
     fill_floats(dx, w->segments * x->cols, scales);
     fill_floats(dxsum, w->segments * x->cols, scales);
     x->digits = digits;
@@ -217,8 +226,9 @@ static void naive_panel(const struct qb_panel *w, const struct qb_activations *x
     }
 }
 
-static void panel_case(const struct qb_kernels *ref, const struct qb_kernels *test, int bits, int planes, size_t cols,
-                       size_t segments, size_t most_units, enum extremes kind)
+static void panel_case(const struct qb_kernels *ref, const struct qb_kernels *test, int bits,
+                       int planes, size_t cols, size_t segments, size_t most_units,
+                       enum extremes kind)
 {
     if (ck_skip()) return;
     const enum floats scales = ck_below(4) ? FLOATS_NORMAL : FLOATS_EXTREME;
@@ -226,13 +236,14 @@ static void panel_case(const struct qb_kernels *ref, const struct qb_kernels *te
     size_t units = 0;
     for (size_t s = 0; s < segments; s++)
         units += unit_counts[s] = (uint32_t)(kind == ANY ? 1 + ck_below(most_units) : most_units);
-    ck_case("bits=%d planes=%d cols=%zu segments=%zu units=%zu kind=%d scales=%d", bits, planes, cols, segments, units,
-            (int)kind, (int)scales);
+    ck_case("bits=%d planes=%d cols=%zu segments=%zu units=%zu kind=%d scales=%d", bits, planes,
+            cols, segments, units, (int)kind, (int)scales);
     struct qb_panel w = {.bits = bits, .segments = segments, .units = unit_counts};
     struct qb_activations x = {.cols = cols, .planes = planes};
     fill_weights(&w, units, kind, scales);
     fill_activations(&x, &w, units, ck_below(2) ? kind : (enum extremes)ck_below(EXTREMES), scales);
-    float *const a = place_floats(&want, cols * QB_LANES, CK_END), *const b = place_floats(&got, cols * QB_LANES, any_offset(1));
+    float *const a = place_floats(&want, cols * QB_LANES, CK_END);
+    float *const b = place_floats(&got, cols * QB_LANES, any_offset(1));
     fill_floats(a, cols * QB_LANES, FLOATS_NORMAL);
     memcpy(b, a, want.bytes);
     (ref == test ? naive_panel : ref->panel)(&w, &x, a);
@@ -247,16 +258,21 @@ static void check_panel(const struct qb_kernels *ref, const struct qb_kernels *t
     for (int planes = 1; planes <= 3; planes++) {
         for (size_t cols = 0; cols <= 20; cols++) {
             for (int kind = 0; kind < EXTREMES; kind++) {
-                panel_case(ref, test, bits, planes, cols, ck_below(MAX_SEGMENTS), 1 + ck_below(20), (enum extremes)kind);
-                panel_case(ref, test, bits, planes, cols, 1 + ck_below(2), MAX_UNITS, (enum extremes)kind);
+                panel_case(ref, test, bits, planes, cols, ck_below(MAX_SEGMENTS), 1 + ck_below(20),
+                           (enum extremes)kind);
+                panel_case(ref, test, bits, planes, cols, 1 + ck_below(2), MAX_UNITS,
+                           (enum extremes)kind);
             }
         }
         for (size_t units = 1; units <= MAX_UNITS; units++)
             for (int kind = 0; kind < EXTREMES; kind++)
                 panel_case(ref, test, bits, planes, 1 + ck_below(7), 1, units, (enum extremes)kind);
         for (size_t cols = 21; cols <= 100; cols += 1 + ck_below(20))
-            panel_case(ref, test, bits, planes, cols, ck_below(MAX_SEGMENTS), 1 + ck_below(20), ANY);
-        for (int i = 0; i < 20; i++) panel_case(ref, test, bits, planes, 1 + ck_below(3), 40 + ck_below(200), 1 + ck_below(8), ANY);
+            panel_case(ref, test, bits, planes, cols, ck_below(MAX_SEGMENTS), 1 + ck_below(20),
+                       ANY);
+        for (int i = 0; i < 20; i++)
+            panel_case(ref, test, bits, planes, 1 + ck_below(3), 40 + ck_below(200),
+                       1 + ck_below(8), ANY);
     }
 }
 
@@ -269,7 +285,7 @@ static void check(const struct qb_kernels *ref, const struct qb_kernels *test)
         if (ck_kernel("panel_u%d", bits)) check_panel(ref, test, bits);
 }
 
-// ---- benchmarks -------------------------------------------------------------------------------------
+// ---- benchmarks ---------------------------------------------------------------------------------
 
 struct job {
     const struct qb_kernels *k;
@@ -284,7 +300,8 @@ static void run_split(void *context)
 {
     const struct job *const j = (const struct job *)context;
     float dx;
-    ck_use((uint64_t)j->k->split(j->floats, j->n, j->x.planes, QB_BLOCK_MAX, (int8_t *)j->lines, &dx));
+    ck_use(
+        (uint64_t)j->k->split(j->floats, j->n, j->x.planes, QB_BLOCK_MAX, (int8_t *)j->lines, &dx));
 }
 
 static void run_interleave(void *context)
@@ -305,15 +322,19 @@ static void run_memcpy(void *context)
     memcpy(j->lines, j->rows, j->n * QB_LANES);
 }
 
-static void bench_both(const struct qb_kernels *ref, const struct job *job, void (*run)(void *), size_t bytes)
+static void bench_both(const struct qb_kernels *ref, const struct job *job, void (*run)(void *),
+                       size_t bytes)
 {
     struct job mine = *job, base = *job;
     base.k = ref;
-    const struct ck_run runs[] = {{"it", run, &mine}, {"scalar", run, &base}, {"memcpy", run_memcpy, &mine}};
+    const struct ck_run runs[] = {{"it", run, &mine},
+                                  {"scalar", run, &base},
+                                  {"memcpy", run_memcpy, &mine}};
     ck_bench(bytes, runs, run == run_interleave ? 3 : 2);
 }
 
-static void bench_panel(const struct qb_kernels *ref, struct job *job, int bits, int planes, size_t cols)
+static void bench_panel(const struct qb_kernels *ref, struct job *job, int bits, int planes,
+                        size_t cols)
 {
     enum { SEGMENTS = 16, UNITS = 8 };
     uint32_t *const units = ck_place(&units_memory, SEGMENTS * sizeof *units, 0);
@@ -324,7 +345,8 @@ static void bench_panel(const struct qb_kernels *ref, struct job *job, int bits,
     job->w.m = NULL;
     fill_activations(&job->x, &job->w, SEGMENTS * UNITS, ANY, FLOATS_NORMAL);
     ck_case("planes=%d cols=%zu", planes, cols);
-    bench_both(ref, job, run_panel, SEGMENTS * UNITS * 4 * QB_LANES * cols); // "bytes": codes times columns
+    // "Bytes" are codes times columns.
+    bench_both(ref, job, run_panel, SEGMENTS * UNITS * 4 * QB_LANES * cols);
 }
 
 static void bench(const struct qb_kernels *ref, const struct qb_kernels *test)
