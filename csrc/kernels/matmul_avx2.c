@@ -84,7 +84,7 @@ int qb_split_avx2(const float *x, size_t n, int planes, size_t stride, int8_t *o
         const __m128i two = _mm256_castsi256_si128(digits),
                       third = _mm256_extracti128_si256(digits, 1);
         _mm_storel_epi64((__m128i *)(out + i), two);
-        if (planes > 1) _mm_storeh_pd((double *)(out + stride + i), _mm_castsi128_pd(two));
+        if (planes > 1) _mm_storel_epi64((__m128i *)(out + stride + i), _mm_unpackhi_epi64(two, two));
         if (planes > 2) _mm_storel_epi64((__m128i *)(out + 2 * stride + i), third);
     }
     if (i < n) {
