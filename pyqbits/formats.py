@@ -1,5 +1,6 @@
 """Formats: how wide codes are, what they share, and what every byte of a quantized array is for."""
 
+import functools
 import operator
 import re
 from collections.abc import Callable
@@ -177,6 +178,11 @@ def as_format(format: Any) -> Format:
         return format
     if not isinstance(format, str):
         raise TypeError(f"format must be a Format or its name, not {type(format).__name__}")
+    return _named(format)
+
+
+@functools.lru_cache(maxsize=512)
+def _named(format: str) -> Format:
     for family in FAMILIES:
         found = family(format)
         if found is not None:

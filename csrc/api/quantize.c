@@ -235,14 +235,24 @@ static void quantize_part(void *context, size_t part, size_t parts)
     struct quantizing *const all = context;
     struct outcome *const outcome = &all->outcomes[part];
     struct qb_job j = all->job;
-    struct qb_work *const w = calloc(1, sizeof *w);
+    struct qb_work *const w = malloc(sizeof *w);
+    float *const lanes = j.search == QB_SEARCH_RTN ? NULL : malloc(2 * QB_TILE * sizeof *lanes);
     outcome->status = QB_ERR_MEMORY;
-    if (!w) return;
+    if (!w || (!lanes && j.search != QB_SEARCH_RTN)) goto done;
+    // Formats without a minimum or zero point leave those alone, and lanes without a group all of them.
+    memset(w->d, 0, sizeof w->d);
+    memset(w->m, 0, sizeof w->m);
+    memset(w->z, 0, sizeof w->z);
+    memset(w->inv, 0, sizeof w->inv);
+    w->x16 = lanes;
+    w->w16 = lanes ? lanes + QB_TILE : NULL;
     j.work = w;
     j.fault = &outcome->fault;
     j.params = (struct qb_params){w->d, w->m, w->z, w->inv};
     outcome->status = quantize_units(&j, all, qb_part_start(all->units, 1, part, parts),
                                      qb_part_start(all->units, 1, part + 1, parts));
+done:
+    free(lanes);
     free(w);
 }
 

@@ -11,12 +11,13 @@
 enum {
     QB_TILE = QB_PACKER_ROOM, // floats staged at a time
     QB_GROUP_IN_TILE = 512,  // the longest group of which QB_LANES fit a tile
-    QB_GROUPS_AT_ONCE = 2048 // groups of a tile, at most
+    QB_GROUPS_AT_ONCE = 1024 // groups of a tile, at most
 };
 
+// Small enough to come from the heap without a system call.
 struct qb_work {
     float tile[QB_TILE];
-    float x16[QB_TILE], w16[QB_TILE]; // lane layout, for searches
+    float *x16, *w16; // lane layout, of QB_TILE floats; for searches only
     float d[QB_GROUPS_AT_ONCE], m[QB_GROUPS_AT_ONCE], z[QB_GROUPS_AT_ONCE], inv[QB_GROUPS_AT_ONCE];
     float lo[QB_GROUPS_AT_ONCE], hi[QB_GROUPS_AT_ONCE];
     struct qb_packer codes, zeros;
