@@ -77,8 +77,8 @@ def pack(
     if out is not None:
         try:
             if codes.dtype is out.dtype is UINT8 and codes.ndim == out.ndim == 1 and axis == -1:
-                count = codes.size
-                if out.size == (count * bits + 7) >> 3:
+                count = len(codes)
+                if len(out) == (count * bits + 7) >> 3:
                     source, target = _from_buffer(BYTES, codes), _from_buffer(BYTES, out, True)
                     if not _pack(source, _U8, 1, count, bits, signed, target, _NULL):
                         return out
@@ -173,7 +173,7 @@ def unpack(
                 and buf.ndim == out.ndim == 1
                 and axis == -1
             ):
-                size, have = out.size, buf.size
+                size, have = len(out), len(buf)
                 if size == (have * 8 // bits if count is None else count) and (size * bits + 7) >> 3 <= have:
                     source, target = _from_buffer(BYTES, buf), _from_buffer(BYTES, out, True)
                     if not _unpack(source, have, 1, size, bits, signed, _I8 if signed else _U8, target):
