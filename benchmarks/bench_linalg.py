@@ -29,15 +29,23 @@ def cases(sizes: Sizes) -> Iterator[Case]:
         for name in ("uint4_g32", "uint4_g32_z", "int4_g128"):
             prepare = prepare_matmul(sizes.matrix, batch, name, ACTIVATIONS[0])
             yield Case("matmul", f"{name} {ACTIVATIONS[0]}", size, MATMUL, prepare)
+        for bits in BITS:
+            name = f"int{bits}_g32"
+            for activations in ACTIVATIONS if bits == 4 else ACTIVATIONS[::2]:
+                prepare = prepare_matmul(sizes.matrix, batch, name, activations, prepared=True)
+                yield Case("matmul", f"{name} {activations} prepared", size, MATMUL, prepare)
     for bits in BITS:
         name = f"int{bits}_g32"
         yield Case("vecdot", name, f"{rows} x {columns}", EINSUM, prepare_vecdot(sizes.matrix, name))
 
 
-def prepare_matmul(matrix: tuple[int, int], batch: int, name: str, activations: str) -> Prepare:
+def prepare_matmul(
+    matrix: tuple[int, int], batch: int, name: str, activations: str, prepared: bool = False
+) -> Prepare:
     def prepare() -> tuple[Function, Function]:
         weights = floats(*matrix)
-        q = qb.quantize(weights, name)
+        packed = qb.quantize(weights, name)
+        q = packed.prepare() if prepared else packed
         x = timing.aligned((batch, matrix[1]), np.float32)
         np.random.default_rng(1).standard_normal(out=x, dtype=np.float32)
         out = timing.aligned((batch, matrix[0]), np.float32)

@@ -93,6 +93,17 @@ static void means_of_groups(struct qb_job *j, const float *x, size_t n, size_t g
     }
 }
 
+// Groups whose both ends are as far from zero, which are few, take the sign of the first.
+static void settle_ties(struct qb_work *w, const float *x, size_t n, size_t group)
+{
+    const size_t groups = qb_ceil_div(n, group);
+    int ties = 0;
+    for (size_t g = 0; g < groups; g++) ties |= w->hi[g] == -w->lo[g];
+    for (size_t g = 0; ties && g < groups; g++)
+        if (w->hi[g] == -w->lo[g])
+            qb_job_first_extreme(x + g * group, qb_min(group, n - g * group), w->hi[g], w->d + g);
+}
+
 static int params_of_groups(struct qb_job *j, size_t row, size_t col, const float *x, size_t n, size_t group)
 {
     const qb_format *const f = &j->out.format;
@@ -102,11 +113,7 @@ static int params_of_groups(struct qb_job *j, size_t row, size_t col, const floa
         means_of_groups(j, x, n, group);
     } else {
         qb_affine_from_ranges(f, w->lo, w->hi, groups, &j->params);
-        int ties = 0;
-        for (size_t g = 0; g < groups; g++) ties |= w->hi[g] == -w->lo[g];
-        for (size_t g = 0; f->zero == QB_ZERO_NONE && ties && g < groups; g++)
-            if (w->hi[g] == -w->lo[g])
-                qb_job_first_extreme(x + g * group, qb_min(group, n - g * group), w->hi[g], w->d + g);
+        if (f->zero == QB_ZERO_NONE) settle_ties(w, x, n, group);
     }
     const size_t bad = qb_affine_settle(j->k, f, w->lo, groups, &j->params);
     if (bad == groups) return QB_OK;

@@ -67,10 +67,11 @@ static float above_zero(float x) { return x > 0.0f ? x : 0.0f; }
 void qb_affine_from_ranges(const qb_format *format, const float *lo, const float *hi, size_t n,
                            const struct qb_params *p)
 {
-    const float top = (float)((1 << format->bits) - 1), h = -(float)(1 << (format->bits - 1));
+    const float top = (float)((1 << format->bits) - 1);
+    const float step = -1.0f / (float)(1 << (format->bits - 1)); // a power of two: as exact as dividing
     switch (format->zero) {
     case QB_ZERO_NONE:
-        for (size_t g = 0; g < n; g++) p->d[g] = (hi[g] > -lo[g] ? hi[g] : lo[g]) / h;
+        for (size_t g = 0; g < n; g++) p->d[g] = (hi[g] > -lo[g] ? hi[g] : lo[g]) * step;
         break;
     case QB_ZERO_MIN: // the rest in qb_affine_settle, from the rounded minimum
         for (size_t g = 0; g < n; g++) p->m[g] = lo[g];
@@ -85,29 +86,32 @@ size_t qb_affine_settle(const struct qb_kernels *k, const qb_format *format, con
                         const struct qb_params *p)
 {
     const float top = (float)((1 << format->bits) - 1);
+    float *const restrict d = p->d, *const restrict m = p->m, *const restrict inv = p->inv;
     // The code farthest from the one that stands for m: its value must be finite, which d and m then are.
     const float far = format->zero == QB_ZERO_NONE ? (float)(1 << (format->bits - 1)) : top;
     int bad = 0;
     if (format->zero == QB_ZERO_MIN) {
-        qb_round_scales(k, format->scale, p->m, n);
+        qb_round_scales(k, format->scale, m, n);
         // Here d still is the upper end: hi, or at one bit (top is 1) the upper mean.
-        for (size_t g = 0; g < n; g++) p->d[g] = (p->d[g] - p->m[g]) / top;
+        for (size_t g = 0; g < n; g++) d[g] = (d[g] - m[g]) / top;
     }
-    qb_round_scales(k, format->scale, p->d, n);
-    for (size_t g = 0; g < n; g++) bad |= !(fabsf(p->d[g] * far + p->m[g]) <= FLT_MAX);
+    qb_round_scales(k, format->scale, d, n);
+    for (size_t g = 0; g < n; g++) bad |= !(fabsf(d[g] * far + m[g]) <= FLT_MAX);
     for (size_t g = 0; bad && g < n; g++)
-        if (!(fabsf(p->d[g] * far + p->m[g]) <= FLT_MAX)) return g;
+        if (!(fabsf(d[g] * far + m[g]) <= FLT_MAX)) return g;
 
     for (size_t g = 0; g < n; g++) {
-        const float inv = 1.0f / p->d[g];
-        const int usable = fabsf(inv) <= FLT_MAX;
-        p->inv[g] = usable ? inv : 0.0f;
-        p->d[g] = usable ? p->d[g] : 0.0f;
+        const float inverse = 1.0f / d[g];
+        const int usable = fabsf(inverse) <= FLT_MAX;
+        inv[g] = usable ? inverse : 0.0f;
+        d[g] = usable ? d[g] : 0.0f;
     }
     if (format->zero == QB_ZERO_POINT) {
+        // Small enough for its fraction to round off against 1.5 * 2^23, as rintf would but in line.
+        float *const restrict z = p->z;
         for (size_t g = 0; g < n; g++) {
-            const float z = rintf(-below_zero(lo[g]) * p->inv[g]);
-            p->z[g] = z < top ? z : top;
+            const float exact = -below_zero(lo[g]) * inv[g], most = exact < top ? exact : top;
+            z[g] = (most + 0x1.8p23f) - 0x1.8p23f;
         }
     }
     return n;
