@@ -114,7 +114,8 @@ int qb_multiply(const struct qb_weights *w, const qb_floats *x, int planes, floa
     const size_t parts = parts_of(w, most);
     struct qb_stretch stretch;
     struct multiplication job = {w, &stretch, {0}, NULL};
-    if (w->state_bytes && !(job.states = calloc(parts, w->state_bytes))) return QB_ERR_MEMORY;
+    if (w->state_bytes && !(job.states = malloc(parts * w->state_bytes))) return QB_ERR_MEMORY;
+    for (size_t i = 0; w->state_bytes && i < parts; i++) memset(job.states + i * w->state_bytes, 0, QB_STATE_ZEROED);
     if (!qb_stretch_new(&stretch, w->kernels, x, &w->cut, planes, most)) {
         free(job.states);
         return QB_ERR_MEMORY;

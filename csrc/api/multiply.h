@@ -7,7 +7,8 @@
 
 enum {
     QB_PIECE_UNITS = 128,   // units of 4 codes that 16 rows decode at a time: lines of 8 KiB
-    QB_PIECE_SEGMENTS = 128
+    QB_PIECE_SEGMENTS = 128,
+    QB_STATE_ZEROED = 64 // bytes of a source's state that start as zero
 };
 
 // A piece of 16 rows: segments of a stretch, their codes in lines and their parameters in lanes.
@@ -20,7 +21,8 @@ struct qb_piece {
 
 // A source of weights, 16 rows side by side. `load` fills a piece with segments [s, end) of stretch x,
 // the first of which is `unit` units into it, for rows [row, row + 16). z is filled in before the first piece where the format has no zero points. `state` is the
-// thread's own, `state_bytes` long and zero at first; the pieces of a stretch come in order.
+// thread's own, `state_bytes` long, its first QB_STATE_ZEROED bytes zero at first; the pieces of a stretch
+// come in order.
 struct qb_weights {
     const struct qb_kernels *kernels;
     const void *self;
