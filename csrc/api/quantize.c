@@ -121,6 +121,11 @@ static int params_of_groups(struct qb_job *j, size_t row, size_t col, const floa
     return qb_job_refuse(j, QB_ERR_SCALE_RANGE, row, col + bad * group, far);
 }
 
+static void fetch_third(const float *x, size_t n, size_t third)
+{
+    for (size_t i = third * n / 3; i < (third + 1) * n / 3; i += 64 / sizeof *x) QB_PREFETCH(x + i);
+}
+
 // Groups [first, first + groups) of a row, from floats to stored.
 static int quantize_groups(struct qb_job *j, size_t row, size_t first, size_t groups, size_t group)
 {
@@ -133,13 +138,16 @@ static int quantize_groups(struct qb_job *j, size_t row, size_t first, size_t gr
         if (status) return status;
         j->k->range(x, n, group, w->lo, w->hi);
     }
-    // The next tile comes from memory while this one is computed.
-    if (x != w->tile)
-        for (size_t i = 0; i < n; i += 64 / sizeof *x) QB_PREFETCH(x + n + i);
+    // The next tile comes from memory while this one is computed, a third at a time: more lines at once
+    // than the core can wait for would hold it up.
+    const size_t ahead = x == w->tile ? 0 : n;
+    fetch_third(x + n, ahead, 0);
     status = params_of_groups(j, row, col, x, n, group);
     if (status) return status;
     if (j->search != QB_SEARCH_RTN) qb_job_search(j, row, col, x, n, group);
+    fetch_third(x + n, ahead, 1);
     qb_job_encode(j, x, n, group, 0);
+    fetch_third(x + n, ahead, 2);
     qb_job_store(j, row * qb_matrix_groups(&j->out) + first, groups);
     return QB_OK;
 }
