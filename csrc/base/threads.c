@@ -11,7 +11,7 @@
 
 #include <stdlib.h>
 
-// Below this much traffic a part is not worth handing over; measured, see benchmarks/README.md.
+// Below this much traffic (some microseconds of work) a part is not worth handing over.
 static const size_t least_bytes = (size_t)128 << 10;
 
 static struct {

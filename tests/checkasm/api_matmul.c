@@ -291,6 +291,21 @@ static float defined_dot(const qb_matrix *a, size_t ra, const qb_matrix *b, size
     return (float)total;
 }
 
+// All pairs of rows of left and right at once, row by row of either.
+static void products_case(size_t m, size_t n)
+{
+    static struct buffer all, defined;
+    const int turned = (int)ck_below(2);
+    const ptrdiff_t step_a = turned ? 1 : (ptrdiff_t)n, step_b = turned ? (ptrdiff_t)m : 1;
+    float *const a = place_floats(&defined, m * n, CK_END), *const b = place_floats(&all, m * n, CK_END);
+    for (size_t i = 0; i < m; i++)
+        for (size_t j = 0; j < n; j++)
+            a[(ptrdiff_t)i * step_a + (ptrdiff_t)j * step_b] = defined_dot(&left.q, i, &right.q, j);
+    ck_same_u64("products", QB_OK, (uint64_t)qb_products(&left.q, &right.q, b, step_a, step_b));
+    ck_same("all pairs", a, b, m * n * sizeof *a);
+    ck_canaries(&all);
+}
+
 static void dot_case(size_t group)
 {
     if (ck_skip()) return;
@@ -312,6 +327,7 @@ static void dot_case(size_t group)
     ck_same_u64("status", QB_OK, (uint64_t)qb_vecdot(&left.q, at[0], &right.q, at[1], COUNT, b));
     ck_same("out", a, b, COUNT * sizeof *a);
     ck_canaries(&got);
+    products_case(rows[0], rows[1]);
     at[ck_below(2)][ck_below(COUNT)] = ck_below(2) ? -1 : 6;
     memcpy(a, b, COUNT * sizeof *a);
     ck_same_u64("a row that is not", QB_ERR_ARGUMENT,
