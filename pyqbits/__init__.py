@@ -10,6 +10,7 @@
 True
 """
 
+from . import gguf
 from .errors import FormatError
 from .formats import Format, affine
 from .linalg import grouped_matmul, matmul, vecdot
@@ -45,6 +46,7 @@ __all__ = [
     "compare",
     "get_include",
     "get_num_threads",
+    "gguf",
     "grouped_matmul",
     "isa",
     "matmul",

@@ -2,10 +2,13 @@
 
 import os
 import secrets
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import Iterator, Mapping
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
-from typing import BinaryIO
+from types import TracebackType
+from typing import Any, BinaryIO, TypeVar
+
+_Self = TypeVar("_Self", bound="StreamWriter")
 
 
 @contextmanager
@@ -28,3 +31,46 @@ def replacing(path: str | os.PathLike) -> Iterator[BinaryIO]:
         os.replace(temporary, path)
     finally:
         temporary.unlink(missing_ok=True)
+
+
+class StreamWriter:
+    """Writes a file of named places, in any order; used as a context manager.
+
+    The file appears under `path` when the block ends and every byte was written (see `replacing`).
+    """
+
+    def __init__(
+        self, path: str | os.PathLike, header: bytes, places: Mapping[str, tuple[int, int]], size: int
+    ) -> None:
+        """Of `size` bytes with `header` in front; `places` are beginnings and lengths by name."""
+        self._path, self._header, self._places, self._size = path, header, places, size
+        self._missing = {name: length for name, (_, length) in places.items()}
+
+    def __enter__(self: _Self) -> _Self:
+        with ExitStack() as stack:
+            self._file = stack.enter_context(replacing(self._path))
+            self._file.write(self._header)
+            self._file.truncate(self._size)  # what is never written, the padding, is zero
+            self._stack = stack.pop_all()
+        return self
+
+    def write(self, name: str, data: Any, at: int = 0) -> int:
+        """Write contiguous bytes into a tensor, from its byte `at` on; returns where they end."""
+        size, (start, length) = memoryview(data).nbytes, self._places[name]
+        if not 0 <= at <= at + size <= length:
+            raise ValueError(f"{size} bytes at {at} do not fit tensor {name!r} of {length} bytes")
+        self._file.seek(start + at)
+        self._file.write(data)
+        self._missing[name] -= size
+        return at + size
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        if kind:
+            self._stack.__exit__(kind, error, trace)
+            return
+        with self._stack:
+            short = [name for name, count in self._missing.items() if count]
+            if short:
+                raise ValueError(f"tensor {short[0]!r} was not written to its end")

@@ -10,12 +10,11 @@ import json
 import math
 import os
 from collections.abc import Iterable, Mapping
-from contextlib import ExitStack
 from typing import NamedTuple
 
 import numpy as np
 
-from ._files import replacing
+from ._files import StreamWriter
 from .errors import FormatError
 
 ALIGNMENT = 64
@@ -175,40 +174,10 @@ def _layout(specs: Iterable[Spec], metadata: Mapping[str, str]) -> tuple[bytes, 
     return len(text).to_bytes(8, "little") + text, moved, data + position
 
 
-class Writer:
-    """Writes a file whose tensors are known by shape before their bytes are; used as a context manager.
-
-    The file appears under `path` when the block ends and every byte was written (see `replacing`).
-    """
+class Writer(StreamWriter):
+    """Writes a file whose tensors are known by shape before their bytes are."""
 
     def __init__(self, path: str | os.PathLike, specs: Iterable[Spec], metadata: Mapping[str, str]) -> None:
-        self._path = path
-        self._header, self.entries, self._size = _layout(specs, metadata)
-        self._missing = {n: e.nbytes for n, e in self.entries.items() if not n.startswith(PAD_PREFIX)}
-
-    def __enter__(self) -> "Writer":
-        with ExitStack() as stack:
-            self._file = stack.enter_context(replacing(self._path))
-            self._file.write(self._header)
-            self._file.truncate(self._size)  # what is never written, the padding, is zero
-            self._stack = stack.pop_all()
-        return self
-
-    def write(self, name: str, data, at: int = 0) -> int:
-        """Write contiguous bytes into a tensor, from its byte `at` on; returns where they end."""
-        size, entry = memoryview(data).nbytes, self.entries[name]
-        if not 0 <= at <= at + size <= entry.nbytes:
-            raise ValueError(f"{size} bytes at {at} do not fit tensor {name!r} of {entry.nbytes} bytes")
-        self._file.seek(entry.start + at)
-        self._file.write(data)
-        self._missing[name] -= size
-        return at + size
-
-    def __exit__(self, *error) -> None:
-        if error[0]:
-            self._stack.__exit__(*error)
-            return
-        with self._stack:
-            short = [name for name, count in self._missing.items() if count]
-            if short:
-                raise ValueError(f"tensor {short[0]!r} was not written to its end")
+        header, entries, size = _layout(specs, metadata)
+        places = {n: (e.start, e.nbytes) for n, e in entries.items() if not n.startswith(PAD_PREFIX)}
+        super().__init__(path, header, places, size)

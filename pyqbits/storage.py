@@ -1,10 +1,10 @@
-"""Files of named arrays, quantized and plain: ``.npz`` and ``.safetensors``.
+"""Files of named arrays, quantized and plain: ``.npz``, ``.safetensors``, and, by way of `gguf`, ``.gguf``.
 
-A quantized array NAME is stored as the arrays ``NAME`` (uint8, packed rows, the grouped axis moved last),
-``NAME.scales``, and ``NAME.mins`` or ``NAME.zeros``; what they mean is in the file's metadata ``pyqbits``,
-the JSON text ``{"version": 1, "tensors": {NAME: {"format": ..., "shape": [...], "axis": n}}}``. In a
-``.npz`` the metadata is a member of that name, and bfloat16 scales are uint16. The data of every array
-starts at a multiple of 64 bytes.
+In the former two a quantized array NAME is stored as the arrays ``NAME`` (uint8, packed rows, the grouped
+axis moved last), ``NAME.scales``, and ``NAME.mins`` or ``NAME.zeros``; what they mean is in the file's
+metadata ``pyqbits``, the JSON text ``{"version": 1, "tensors": {NAME: {"format": ..., "shape": [...],
+"axis": n}}}``. In a ``.npz`` the metadata is a member of that name, and bfloat16 scales are uint16. The data
+of every array starts at a multiple of 64 bytes.
 """
 
 import json
@@ -12,12 +12,12 @@ import mmap
 import os
 from collections.abc import Iterator, Mapping
 from pathlib import Path
-from types import TracebackType
 from typing import Any, NamedTuple, TypeAlias
 
 import numpy as np
 
-from . import _arrays, _npz, _safetensors
+from . import _arrays, _npz, _safetensors, gguf
+from ._archive import Archive
 from ._bytes import Description, description, little, parts_of, read_description, view_part
 from ._safetensors import NUMPY_DTYPES, Spec
 from .errors import FormatError
@@ -78,14 +78,15 @@ def _read_metadata(text: str | bytes, offset: int | None) -> dict[str, Descripti
 
 
 def save(path: str | os.PathLike, mapping: Mapping[str, Any]) -> None:
-    """Write named arrays, quantized or not, to a ``.npz`` or ``.safetensors`` file.
+    """Write named arrays, quantized or not, to a ``.npz``, ``.safetensors`` or ``.gguf`` file.
 
     The file is written under a temporary name and renamed when it is complete.
 
     Parameters
     ----------
     path : path
-        Its suffix chooses the container. A ``.npz`` can be read with NumPy alone.
+        Its suffix chooses the container. A ``.npz`` can be read with NumPy alone. A ``.gguf`` holds what
+        `gguf.save` takes, which writes metadata as well.
     mapping : mapping of str to QArray or array_like
         What to write.
 
@@ -99,9 +100,12 @@ def save(path: str | os.PathLike, mapping: Mapping[str, Any]) -> None:
     ...     print(file["w"], sorted(file))
     <QArray (4, 64) int4_g32, 4.5 bpw, 144 bytes> ['bias', 'w']
     """
+    if Path(path).suffix == ".gguf":
+        gguf.save(path, mapping)
+        return
     write = {".npz": _save_npz, ".safetensors": _save_safetensors}.get(Path(path).suffix)
     if write is None:
-        raise ValueError(f"{Path(path).name!r} must end in .npz or .safetensors")
+        raise ValueError(f"{Path(path).name!r} must end in .npz, .safetensors or .gguf")
     quantized: dict[str, QArray] = {}
     plain: dict[str, np.ndarray] = {}
     for name, value in mapping.items():
@@ -214,21 +218,13 @@ def _numpy_dtype(name: str, entry: _Entry) -> np.dtype:
     return np.dtype(getattr(ml_dtypes, _ML_DTYPES[dtype]))
 
 
-class Archive(Mapping[str, Any]):
-    """Arrays of a file by name, made when they are asked for: read-only views of the mapped file.
-
-    `open` makes one. The file stays mapped until the archive and every array out of it are gone; as a
-    context manager (or with `close`) the archive lets go of it early. It must not be truncated meanwhile.
-    """
+class NamedArrays(Archive):
+    """The arrays of a ``.npz`` or ``.safetensors`` file."""
 
     def __init__(self, path: str | os.PathLike) -> None:
-        self.path = Path(path)
-        with self.path.open("rb") as file:
-            if not os.fstat(file.fileno()).st_size:
-                raise FormatError(f"{self.path.name} is empty", 0)
-            mapped = mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ)
-        self._bytes: np.ndarray | None = np.frombuffer(mapped, np.uint8)
-        self._plain, text, offset = _read_contents(mapped)
+        super().__init__(path)
+        assert self._mapped is not None
+        self._plain, text, offset = _read_contents(self._mapped)
         self._quantized = {} if text is None else _read_metadata(text, offset)
         self._parts: dict[str, list[tuple[Part, _Entry]]] = {}
         for name, described in self._quantized.items():
@@ -247,14 +243,13 @@ class Archive(Mapping[str, Any]):
         return entry
 
     def __getitem__(self, name: str) -> Any:
-        if self._bytes is None:
-            raise ValueError(f"{self.path.name} is closed")
         if name in self._quantized:
             format, shape, axis = self._quantized[name]
-            arrays = tuple(view_part(self._bytes[e.start : e.stop], part) for part, e in self._parts[name])
+            parts = self._parts[name]
+            arrays = tuple(view_part(self._bytes(e.start, e.stop), part) for part, e in parts)
             return QArray._of(format, shape, axis, arrays)
         entry = self._plain[name]
-        stored = self._bytes[entry.start : entry.stop].view(_numpy_dtype(name, entry))
+        stored = self._bytes(entry.start, entry.stop).view(_numpy_dtype(name, entry))
         if isinstance(entry, _npz.Entry) and entry.fortran:
             return stored.reshape(entry.shape[::-1]).T
         return stored.reshape(entry.shape)
@@ -269,18 +264,6 @@ class Archive(Mapping[str, Any]):
     def __contains__(self, name: object) -> bool:
         return name in self._quantized or name in self._plain
 
-    def close(self) -> None:
-        """Let go of the file; arrays taken out of the archive keep it mapped."""
-        self._bytes = None
-
-    def __enter__(self) -> "Archive":
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        self.close()
-
     def __repr__(self) -> str:
         return f"<{self.path.name}: {len(self._quantized)} quantized and {len(self._plain)} plain arrays>"
 
@@ -291,7 +274,8 @@ def open(path: str | os.PathLike) -> Archive:
     Parameters
     ----------
     path : path
-        A ``.npz`` file (members stored uncompressed) or a ``.safetensors`` file, told by its contents.
+        A ``.npz`` file (members stored uncompressed), a ``.safetensors`` or a ``.gguf`` file, told by its
+        contents. The latter has its metadata too: see `gguf.File`.
 
     Returns
     -------
@@ -308,4 +292,6 @@ def open(path: str | os.PathLike) -> Archive:
     --------
     See `save`.
     """
-    return Archive(path)
+    with Path(path).open("rb") as file:
+        magic = file.read(len(gguf.MAGIC))
+    return gguf.File(path) if magic == gguf.MAGIC else NamedArrays(path)

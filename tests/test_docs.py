@@ -8,9 +8,12 @@ import pytest
 
 import pyqbits
 
-SUBMODULES = [module.name for module in pkgutil.iter_modules(pyqbits.__path__) if not module.ispkg]
-LEFT_OUT = {"__main__", "_build_ffi", "_native"}
-MODULES = ["pyqbits", *(f"pyqbits.{name}" for name in SUBMODULES if name not in LEFT_OUT)]
+LEFT_OUT = {"pyqbits.__main__", "pyqbits._build_ffi", "pyqbits._native"}
+PACKAGES = [pyqbits, pyqbits.gguf]
+FOUND = [module for p in PACKAGES for module in pkgutil.iter_modules(p.__path__, f"{p.__name__}.")]
+SUBMODULES = {module.name for module in FOUND if not module.ispkg}
+MODULES = [*(p.__name__ for p in PACKAGES), *sorted(SUBMODULES - LEFT_OUT)]
+PUBLIC = [getattr(p, name) for p in PACKAGES for name in p.__all__]
 
 
 @pytest.mark.parametrize("name", MODULES)
@@ -19,6 +22,6 @@ def test_examples(isa, name):
     assert not failures
 
 
-@pytest.mark.parametrize("name", [n for n in pyqbits.__all__ if callable(getattr(pyqbits, n))])
-def test_public_names_are_documented(name):
-    assert getattr(pyqbits, name).__doc__.strip()
+@pytest.mark.parametrize("thing", [thing for thing in PUBLIC if callable(thing)])
+def test_public_names_are_documented(thing):
+    assert thing.__doc__.strip()
