@@ -1,14 +1,17 @@
 """inspect, compare, info, bench and demo."""
 
 import json
+import re
 import subprocess
 import sys
 
 import numpy as np
 import pytest
 from cli_cases import array, run, write_file
+from gguf_cases import TINY, tiny, various
 
 import pyqbits
+from pyqbits import gguf
 from pyqbits.cli import bench, compare
 
 
@@ -31,6 +34,28 @@ def test_inspect_npz(tmp_path):
     pyqbits.save(tmp_path / "a.npz", {"w": pyqbits.quantize(x, "int3_g32"), "x": x})
     text = run("inspect", tmp_path / "a.npz").stdout
     assert "int3_g32" in text and "float32" in text
+
+
+@pytest.mark.parametrize("name", TINY)
+def test_inspect_gguf(name):
+    text = run("inspect", tiny(name)).stdout
+    assert "b.q4_0" in text and "3x256" in text and re.search(r"mxfp4 +4\.25 +408", text)
+    assert "metadata t.u64 (uint64): 1099511627776" in text and "formats: 1 f32, 1 q4_0, " in text
+    found = json.loads(run("inspect", tiny(name), "--json").stdout)[str(tiny(name))]
+    assert found["metadata"]["t.arr_str"] == ["a", "bb", ""] and found["metadata"]["t.str"] == "héllo"
+    assert [row["format"] for row in found["tensors"]] == ["f32", "q4_0", "q8_0", "q5_1", "mxfp4"]
+    assert sum(row["bytes"] for row in found["tensors"]) == 60 + 432 + 816 + 576 + 408
+
+
+def test_inspect_gguf_of_odd_things(tmp_path):
+    (tmp_path / "m.gguf").write_bytes(various())
+    text = run("inspect", tmp_path / "m.gguf").stdout
+    assert "metadata ü (string): \\udcff\\udcfe not UTF-8" in text
+    found = json.loads(run("inspect", tmp_path / "m.gguf", "--json").stdout)
+    assert found[str(tmp_path / "m.gguf")]["metadata"]["nested"] == [[1, 2], ["x"], []]
+    gguf.save(tmp_path / "m.gguf", {}, {"tokens": [str(i) for i in range(1000)]})
+    text = run("inspect", tmp_path / "m.gguf").stdout
+    assert "metadata tokens (array[string]): ['0', '1', '2', '3', '4', '5'] and 994 more\n" in text
 
 
 def test_terminal_control_is_shown_not_obeyed(tmp_path):

@@ -7,6 +7,7 @@ import sys
 
 import pytest
 from cli_cases import only_file, process, run
+from gguf_cases import CRAFTED, READ
 from typer.testing import CliRunner
 
 import pyqbits
@@ -62,6 +63,14 @@ def test_hostile_files(tmp_path, name):
     for arguments in (["quantize", model, "-o", tmp_path / "o.safetensors"], ["inspect", model]):
         assert str(model) in run(*arguments, code=2).stderr
     only_file(tmp_path)
+
+
+@pytest.mark.parametrize("name", CRAFTED)
+def test_crafted_gguf_files(tmp_path, name):
+    (tmp_path / "m.gguf").write_bytes(CRAFTED[name][0])
+    result = CliRunner().invoke(app, ["inspect", str(tmp_path / "m.gguf")])
+    assert result.exit_code == (0 if name in READ else 2)
+    assert (str(tmp_path / "m.gguf") in result.stderr) == (name not in READ)
 
 
 def damaged(whole, rng):

@@ -6,18 +6,12 @@ import tracemalloc
 
 import pytest
 from fuzz_gguf import check, damaged
-from gguf_cases import CRAFTED, TINY, array, info, pair, string, tiny, whole
+from gguf_cases import CRAFTED, READ, TINY, array, info, pair, string, tiny, whole
 
 import pyqbits as qb
 from pyqbits import gguf
 
-# What of the crafted files is read; the others are refused. ggml refuses four of these: a file of the other
-# byte order, an array of arrays, tensors with a gap between them, and a name as long as its own limit.
-READ = {
-    "ok_minimal_q4_0", "bool_2", "dims0", "dim_zero", "name_63",
-    "v3_be_header", "nested_array", "offset_gap", "name_64",
-}  # fmt: skip
-# And what is refused although ggml reads it: a name that is not UTF-8.
+# What is refused although ggml reads it: a name that is not UTF-8.
 STRICTER = {"name_badutf8"}
 
 

@@ -90,7 +90,7 @@ def quantize(
 
 @app.command()
 def inspect(
-    file: Annotated[Path, typer.Argument(help="A .safetensors or .npz file, or a sharded model.")],
+    file: Annotated[Path, typer.Argument(help="A .safetensors, .npz or .gguf file, or a sharded model.")],
     json: Json = False,
 ) -> None:
     """List the tensors of a file: shape, type or format, bits per weight, bytes, place; and its metadata."""

@@ -2,18 +2,21 @@
 
 import math
 import mmap
+from collections import Counter
 from collections.abc import Mapping
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import pyqbits
+from pyqbits import gguf
 
 from .. import _npz
 from .._safetensors import DTYPE_BITS, read_header
+from ..gguf.types import TYPES
 from ..storage import METADATA_KEY
 from . import models, tables
 
-SHOWN = 100  # characters of a metadata value; --json has all of them
+SHOWN, ELEMENTS = 100, 6  # characters of a metadata value, elements of an array; --json has all of them
 
 
 class Row(NamedTuple):
@@ -33,19 +36,28 @@ def inspect_file(path: Path, *, json: bool) -> None:
     if json:
         records = {}
         for file, (rows, metadata) in found.items():
-            records[str(file)] = {"tensors": [row._asdict() for row in rows], "metadata": metadata}
+            known = {key: plain(value) for key, value in metadata.items()}
+            records[str(file)] = {"tensors": [row._asdict() for row in rows], "metadata": known}
         tables.show_json(records)
         return
     for file, (rows, metadata) in found.items():
         show_file(file, rows, metadata)
 
 
-def contents(path: Path) -> tuple[list[Row], dict[str, str]]:
+def plain(value: Any) -> Any:
+    return value.tolist() if isinstance(value, gguf.Array) else value
+
+
+def contents(path: Path) -> tuple[list[Row], Mapping[str, Any]]:
     """The tensors of a file in the order of their bytes, and its metadata."""
     with models.naming(path):
         archive = pyqbits.open(path)
-    entries, metadata = header(path)
-    rows = [row(name, archive, entries[name]) for name in archive]
+    metadata: Mapping[str, Any]
+    if isinstance(archive, gguf.File):
+        rows, metadata = [gguf_row(info) for info in archive.tensors.values()], archive.metadata
+    else:
+        entries, metadata = header(path)
+        rows = [row(name, archive, entries[name]) for name in archive]
     return sorted(rows, key=lambda row: row.offset), metadata
 
 
@@ -70,7 +82,12 @@ def row(name: str, archive: Mapping, entry) -> Row:
     return Row(name, entry.shape, str(entry.dtype), bits, entry.stop - entry.start, entry.start)
 
 
-def show_file(path: Path, rows: list[Row], metadata: dict[str, str]) -> None:
+def gguf_row(info: gguf.TensorInfo) -> Row:
+    bits = TYPES[info.type].bpw
+    return Row(info.name, info.shape, info.type, bits, info.nbytes, info.offset)
+
+
+def show_file(path: Path, rows: list[Row], metadata: Mapping[str, Any]) -> None:
     values = sum(math.prod(row.shape) for row in rows)
     total = sum(row.bytes for row in rows)
     lines = [
@@ -80,7 +97,19 @@ def show_file(path: Path, rows: list[Row], metadata: dict[str, str]) -> None:
     mean = tables.bits(total * 8 / values) if values else ""
     lines.append([f"total of {len(rows)} tensors", "", "", mean, f"{total}", ""])
     tables.show(str(path), ["tensor", "shape", "format", "bpw", "bytes", "offset"], lines, footer=1)
+    counts = Counter(row.format for row in rows)
+    if len(counts) > 1:
+        tables.note("formats: " + ", ".join(f"{count} {format}" for format, count in counts.most_common()))
     tables.note(f"file: {path.stat().st_size} bytes")
     for key, value in metadata.items():
-        tables.note(f"metadata {key}: {value if len(value) <= SHOWN else value[:SHOWN] + '...'}")
+        kind = f" ({metadata.type(key)})" if isinstance(metadata, gguf.Metadata) else ""
+        tables.note(f"metadata {key}{kind}: {shortened(value)}")
     tables.note("")
+
+
+def shortened(value: Any) -> str:
+    if isinstance(value, gguf.Array):
+        rest = f" and {len(value) - ELEMENTS} more" if len(value) > ELEMENTS else ""
+        return shortened(str([plain(element) for element in value[:ELEMENTS]])) + rest
+    text = str(value)
+    return text if len(text) <= SHOWN else text[:SHOWN] + "..."

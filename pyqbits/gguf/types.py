@@ -15,6 +15,11 @@ class Type(NamedTuple):
     block: int
     nbytes: int
 
+    @property
+    def bpw(self) -> float:
+        """Bits per weight."""
+        return 8 * self.nbytes / self.block
+
     def row_nbytes(self, n: int) -> int:
         """Bytes of a row of n values, a multiple of the block."""
         return n // self.block * self.nbytes
