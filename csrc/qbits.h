@@ -64,8 +64,20 @@ enum qb_search {
     QB_SEARCH_BEST, // finer grid, refinement, neighbouring stored scales
 };
 
+// Published block types: rows of blocks that hold codes and parameters together, by the names of GGUF files.
+enum qb_block {
+    QB_BLOCK_NONE, // not a block type: an affine format
+    QB_BLOCK_q1_0, QB_BLOCK_q2_0, QB_BLOCK_q4_0, QB_BLOCK_q4_1, QB_BLOCK_q5_0, QB_BLOCK_q5_1, QB_BLOCK_q8_0,
+    QB_BLOCK_q8_1, QB_BLOCK_q2_K, QB_BLOCK_q3_K, QB_BLOCK_q4_K, QB_BLOCK_q5_K, QB_BLOCK_q6_K, QB_BLOCK_q8_K,
+    QB_BLOCK_iq1_s, QB_BLOCK_iq1_m, QB_BLOCK_iq2_xxs, QB_BLOCK_iq2_xs, QB_BLOCK_iq2_s, QB_BLOCK_iq3_xxs,
+    QB_BLOCK_iq3_s, QB_BLOCK_iq4_nl, QB_BLOCK_iq4_xs, QB_BLOCK_tq1_0, QB_BLOCK_tq2_0, QB_BLOCK_mxfp4,
+    QB_BLOCK_nvfp4,
+    QB_BLOCK_COUNT
+};
+
 enum qb_families {
     QB_FAMILY_pack, QB_FAMILY_quant, QB_FAMILY_search, QB_FAMILY_dot, QB_FAMILY_matmul, QB_FAMILY_planes,
+    QB_FAMILY_blocks, QB_FAMILY_grids,
     QB_FAMILY_COUNT
 };
 
@@ -115,17 +127,29 @@ int qb_unpack(const uint8_t *in, size_t row_bytes, size_t rows, size_t count, in
 
 // An affine format. group: elements that share a scale; a row length it does not divide leaves a
 // short last group. per_tensor: one scale for everything, group is ignored. scale: QB_F16, QB_BF16
-// or QB_F32.
+// or QB_F32. block: QB_BLOCK_NONE; or a block type, whose qb_block_type holds the only legal values of
+// all fields: the affine format that its codes and parameters are once they are decoded.
 typedef struct {
     int bits;
     int zero;
     int scale;
     int per_tensor;
     size_t group;
+    int block;
 } qb_format;
 
+// A block type: `elements` of a row lie in `bytes`. can_quantize: qb_quantize writes it.
+typedef struct {
+    const char *name;
+    size_t elements, bytes;
+    int can_quantize;
+    qb_format format;
+} qb_block_type;
+const qb_block_type *qb_block_type_of(int block); // NULL where there is none
+
 // A quantized matrix: rows x cols elements, grouped along the columns, G = ceil(cols/group) groups a
-// row. codes: rows of ceil(cols*bits/8) packed bytes. scales: [rows][G] of the scale type (one if
+// row. Block types: codes holds the rows of blocks, there is nothing else, and cols is a multiple of a
+// block's elements. Others: codes holds rows of ceil(cols*bits/8) packed bytes. scales: [rows][G] of the scale type (one if
 // per_tensor). mins: the same, QB_ZERO_MIN only. zeros: rows of ceil(G*bits/8) bytes of packed
 // integer zero points (one byte if per_tensor), QB_ZERO_POINT only. All contiguous. The pointers are
 // written by qb_quantize only.
@@ -159,6 +183,10 @@ int qb_dequantize(const qb_matrix *q, size_t first, size_t rows, int dtype, void
 
 // Dequantizes the `count` rows whose numbers are in `rows` (each < q->rows, else QB_ERR_ARGUMENT).
 int qb_take(const qb_matrix *q, const int64_t *rows, size_t count, int dtype, void *out);
+
+// Codes of rows [first, first + rows) as csrc/README.md's d*(q - z) has them: unsigned, offset binary where
+// the format is symmetric, 0 and 2 where it has one bit.
+int qb_codes(const qb_matrix *q, size_t first, size_t rows, uint8_t *out);
 
 // Effective float32 parameters of rows [first, first+rows), [rows][G] (one if per_tensor): scales,
 // and, where the format has them, minima and zero points. Any of the outputs may be NULL.

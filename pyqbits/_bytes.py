@@ -7,6 +7,7 @@ between.
 """
 
 import json
+import operator
 from collections.abc import Iterable
 from math import prod
 from typing import Any
@@ -30,6 +31,15 @@ def parts_of(format: Format, shape: tuple[int, ...], axis: int) -> tuple[Part, .
     return format.parts(shape[:axis] + shape[axis + 1 :], shape[axis])
 
 
+def described(format: Format | str, shape: Any, axis: int) -> Description:
+    """The description of an array that arguments speak of."""
+    format = as_format(format)
+    shape = tuple(operator.index(n) for n in shape)
+    if min(shape, default=0) < 0:
+        raise ValueError(f"shape {shape} has a negative length")
+    return format, shape, _arrays.check_axis(axis, len(shape))
+
+
 def description(format: Format, shape: tuple[int, ...], axis: int) -> dict[str, Any]:
     """What a file says of a quantized array."""
     return {"format": format.name, "shape": list(shape), "axis": axis}
@@ -50,7 +60,12 @@ def read_description(fields: Any, what: str, offset: int | None) -> Description:
         raise FormatError(f"{what}: shape of {len(shape)} dimensions is out of range", offset)
     if type(axis) is not int or not 0 <= axis < len(shape):
         raise FormatError(f"{what}: bad axis {str(axis)[:40]}", offset)
-    return format, tuple(shape), axis
+    found = format, tuple(shape), axis
+    try:
+        parts_of(*found)
+    except ValueError as error:
+        raise FormatError(f"{what}: {error}", offset) from None
+    return found
 
 
 def little(array: np.ndarray) -> np.ndarray:
@@ -93,6 +108,22 @@ def decode(data: Any) -> tuple[Description, tuple[np.ndarray, ...]]:
     if position != data.size:
         raise FormatError(f"{data.size - position} bytes too many", position)
     return described, tuple(arrays)
+
+
+def decode_blocks(
+    data: Any, format: Any, shape: Any, axis: int
+) -> tuple[Description, tuple[np.ndarray, ...]]:
+    """Rows of published blocks, which `data` shares where it can, as the buffer of a block type."""
+    if format is None or shape is None:
+        raise TypeError("the bytes of blocks need both a format and a shape")
+    found = described(format, shape, axis)
+    if found[0].part_names != ("blocks",):
+        raise ValueError(f"{found[0]} is no block type: from_bytes(data) reads what tobytes() gave")
+    (part,) = parts_of(*found)
+    data = _arrays.contiguous(_arrays.as_bytes(data, "data")).reshape(-1)
+    if data.size != part.nbytes:
+        raise ValueError(f"data has {data.size} bytes; {found[0]} of shape {found[1]} takes {part.nbytes}")
+    return found, (view_part(data, part),)
 
 
 def view_part(data: np.ndarray, part: Part) -> np.ndarray:

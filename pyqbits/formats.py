@@ -110,6 +110,11 @@ class Format:
         """The names of `parts`."""
         return _PART_NAMES[self.zero]
 
+    @property
+    def fields(self) -> tuple[str, ...]:
+        """The members of qb_matrix that point to the parts."""
+        return self.part_names
+
     def step(self, n: int) -> int:
         """Elements that share a scale in a row of n."""
         return max(1, n) if isinstance(self.group, str) else self.group
@@ -168,8 +173,14 @@ def _affine_named(name: str) -> Format | None:
     return Format(int(bits), whole or int(group), zero, scale)
 
 
+def _block_named(name: str) -> Format | None:
+    from ._blocks import block_named  # it is made of what is here
+
+    return block_named(name)
+
+
 # The registry: each family turns a name of its own into a Format, and any other into None.
-FAMILIES: list[Callable[[str], Format | None]] = [_affine_named]
+FAMILIES: list[Callable[[str], Format | None]] = [_affine_named, _block_named]
 
 
 def as_format(format: Any) -> Format:
@@ -190,7 +201,7 @@ def _named(format: str) -> Format:
     raise ValueError(
         f"unknown format {format!r}: names are like int4_g32 (symmetric), uint4_g32 (with a minimum) or"
         " uint4_g32_z (with a zero point), for 1 to 8 bits, groups g1, g2, ..., row or tensor, and scales of"
-        " type float16 or, with the ending _bf16 or _f32, of that"
+        " type float16 or, with the ending _bf16 or _f32, of that; or those of GGUF block types, like q4_K"
     )
 
 

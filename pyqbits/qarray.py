@@ -1,6 +1,5 @@
 """QArray: an array of numbers held in a format."""
 
-import operator
 from collections.abc import Iterator, Mapping
 from math import prod
 from types import MappingProxyType
@@ -8,12 +7,13 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
-from . import _arrays, _bytes, _indexing
+from . import _arrays, _blocks, _bytes, _indexing
 from ._arrays import FLOAT32, fill_rows, read_only
+from ._blocks import BlockFormat
 from ._bytes import parts_of
 from ._native import ffi, lib
 from .errors import check
-from .formats import Format, Part, as_format
+from .formats import Format, Part
 from .linalg import Operand
 from .packing import unpack
 
@@ -64,11 +64,7 @@ class QArray(Operand):
     def __init__(
         self, format: Format | str, shape: tuple[int, ...], buffers: Mapping[str, Any], axis: int = -1
     ) -> None:
-        format = as_format(format)
-        shape = tuple(operator.index(n) for n in shape)
-        if min(shape, default=0) < 0:
-            raise ValueError(f"shape {shape} has a negative length")
-        axis = _arrays.check_axis(axis, len(shape))
+        format, shape, axis = _bytes.described(format, shape, axis)
         found = []
         for part in parts_of(format, shape, axis):
             if part.name not in buffers:
@@ -140,10 +136,15 @@ class QArray(Operand):
         return MappingProxyType({name: read_only(array) for name, array in named})
 
     def codes(self) -> np.ndarray:
-        """The unpacked codes: int8 for symmetric formats (one bit: 0 and 1 for -d and +d), else uint8."""
-        format = self._format
+        """The unpacked codes: int8 for symmetric formats (one bit: 0 and 1 for -d and +d), else uint8.
+
+        Those of block types are the integers q of x = d*q, d*q + m or d*(q - z), whatever the bytes hold.
+        """
+        format, n = self._format, self._shape[self._axis]
+        if isinstance(format, BlockFormat):
+            rows = _blocks.codes(format, self.native_rows(0, prod(self._lead())), self._lead(), n)
+            return np.moveaxis(rows, -1, self._axis)
         dtype = np.uint8 if format.zero else np.int8
-        n = self._shape[self._axis]
         rows = unpack(self._arrays[0], format.bits, n, signed=format.signed, dtype=dtype)
         return np.moveaxis(rows, -1, self._axis)
 
@@ -313,6 +314,8 @@ class QArray(Operand):
         >>> qb.quantize(np.ones((32, 64), np.float32), "uint3_g32").prepare().shape
         (32, 64)
         """
+        if isinstance(self._format, BlockFormat):
+            raise ValueError(f"prepare() takes affine formats; {self._format} multiplies from its blocks")
         from .prepared import PreparedMatrix  # it is made of QArrays
 
         return PreparedMatrix._of(self)
@@ -329,7 +332,7 @@ class QArray(Operand):
                 for i, a in enumerate(arrays)
             )
         keep = tuple(_arrays.pointer(a) for a in arrays)
-        pointers = dict(zip(self._format.part_names, keep, strict=True))
+        pointers = dict(zip(self._format.fields, keep, strict=True))
         fields = {"format": self._format.native(n), "rows": count, "cols": n, **pointers}
         native = Native(ffi.new("qb_matrix *", fields), keep)
         if count == total:
@@ -346,12 +349,32 @@ class QArray(Operand):
         return QArray._of(self._format, self._shape, self._axis, tuple(a.copy() for a in self._arrays))
 
     def tobytes(self) -> bytes:
-        """Everything in one string of bytes, which `from_bytes` reads (layout: the ``_bytes`` module)."""
+        """Everything in one string of bytes, which `from_bytes` reads (layout: the ``_bytes`` module).
+
+        Of block types the blocks alone, as they stand in files.
+        """
+        if isinstance(self._format, BlockFormat):
+            return self._arrays[0].tobytes()
         return _bytes.encode((self._format, self._shape, self._axis), self._arrays)
 
     @classmethod
-    def from_bytes(cls, data: Any) -> "QArray":
+    def from_bytes(
+        cls,
+        data: Any,
+        format: Format | str | None = None,
+        shape: tuple[int, ...] | None = None,
+        axis: int = -1,
+    ) -> "QArray":
         """The QArray in the bytes of `tobytes`, sharing their memory.
+
+        Parameters
+        ----------
+        data : bytes-like
+            What `tobytes` gave, or rows of published blocks.
+        format : Format or str, optional
+            For blocks, which do not say what they are: the block type.
+        shape, axis
+            Likewise: the shape of the array, and its grouped axis. Rows along it lie one after another.
 
         Raises
         ------
@@ -364,9 +387,12 @@ class QArray(Operand):
         >>> q = qb.quantize(np.ones(64), "int4_g32")
         >>> qb.QArray.from_bytes(q.tobytes())
         <QArray (64,) int4_g32, 4.5 bpw, 36 bytes>
+        >>> qb.QArray.from_bytes(bytes(2 * 144), "q4_K", (2, 256))
+        <QArray (2, 256) q4_K, 4.5 bpw, 288 bytes>
         """
-        (format, shape, axis), arrays = _bytes.decode(data)
-        return cls._of(format, shape, axis, arrays)
+        whole = format is None and shape is None
+        described, arrays = _bytes.decode(data) if whole else _bytes.decode_blocks(data, format, shape, axis)
+        return cls._of(*described, arrays)
 
     def __copy__(self) -> "QArray":
         return QArray._of(self._format, self._shape, self._axis, self._arrays)

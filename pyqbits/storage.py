@@ -1,10 +1,10 @@
 """Files of named arrays, quantized and plain: ``.npz``, ``.safetensors``, and, by way of `gguf`, ``.gguf``.
 
 In the former two a quantized array NAME is stored as the arrays ``NAME`` (uint8, packed rows, the grouped
-axis moved last), ``NAME.scales``, and ``NAME.mins`` or ``NAME.zeros``; what they mean is in the file's
-metadata ``pyqbits``, the JSON text ``{"version": 1, "tensors": {NAME: {"format": ..., "shape": [...],
-"axis": n}}}``. In a ``.npz`` the metadata is a member of that name, and bfloat16 scales are uint16. The data
-of every array starts at a multiple of 64 bytes.
+axis moved last), ``NAME.scales``, and ``NAME.mins`` or ``NAME.zeros`` (of block types ``NAME`` alone, the
+blocks); what they mean is in the file's metadata ``pyqbits``, the JSON text ``{"version": 1, "tensors":
+{NAME: {"format": ..., "shape": [...], "axis": n}}}``. In a ``.npz`` the metadata is a member of that name,
+and bfloat16 scales are uint16. The data of every array starts at a multiple of 64 bytes.
 """
 
 import json
@@ -28,7 +28,7 @@ VERSION = 1
 METADATA_KEY = "pyqbits"
 
 _CONTAINER_DTYPES = {"uint8": "U8", "float16": "F16", "bfloat16": "BF16", "float32": "F32"}
-_SUFFIXES = {"codes": "", "scales": ".scales", "mins": ".mins", "zeros": ".zeros"}
+_SUFFIXES = {"codes": "", "blocks": "", "scales": ".scales", "mins": ".mins", "zeros": ".zeros"}
 
 # safetensors' types that NumPy has with ml_dtypes only.
 _ML_DTYPES = {

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-// qb_dequantize, qb_take, qb_parameters.
+// qb_dequantize, qb_take, qb_codes, qb_parameters.
 #include "dequantize.h"
 
 #include "../base/atomic.h"
@@ -85,8 +85,8 @@ static qb_matrix joined(const qb_matrix *q, size_t first, size_t rows)
 {
     qb_matrix all = *q;
     const size_t group = qb_matrix_group(q), groups = qb_matrix_groups(q), bits = (size_t)q->format.bits;
-    if (q->cols * bits % 8 || rows == 1) return all;
-    if (!q->format.per_tensor) {
+    if (rows == 1 || (!q->format.block && q->cols * bits % 8)) return all;
+    if (!q->format.per_tensor && !q->format.block) {
         if (q->cols % group || (q->format.zero == QB_ZERO_POINT && groups * bits % 8)) return all;
         const size_t skip = first * groups * (q->format.scale == QB_F32 ? 4 : 2);
         all.scales = (uint8_t *)q->scales + skip;
@@ -94,7 +94,7 @@ static qb_matrix joined(const qb_matrix *q, size_t first, size_t rows)
         if (q->format.zero == QB_ZERO_POINT) all.zeros = q->zeros + first * (groups * bits / 8);
         all.format.group = group;
     }
-    all.codes = q->codes + first * (q->cols * bits / 8);
+    all.codes = q->codes + first * qb_stored_row_bytes(&q->format, q->cols);
     all.cols = q->cols * rows;
     all.rows = 1;
     return all;
@@ -164,6 +164,16 @@ int qb_take(const qb_matrix *q, const int64_t *rows, size_t count, int dtype, vo
     for (size_t i = 0; i < count; i++)
         if (rows[i] < 0 || (uint64_t)rows[i] >= q->rows) return QB_ERR_ARGUMENT;
     return write_rows(q, rows, 0, count, dtype, out);
+}
+
+int qb_codes(const qb_matrix *q, size_t first, size_t rows, uint8_t *out)
+{
+    const int status = qb_matrix_check(q);
+    if (status) return status;
+    if (first > q->rows || rows > q->rows - first) return QB_ERR_ARGUMENT;
+    const struct qb_kernels *const k = qb_kernels_now();
+    for (size_t i = 0; i < rows; i++) qb_stored_codes(k, q, first + i, 0, q->cols, out + i * q->cols);
+    return QB_OK;
 }
 
 int qb_parameters(const qb_matrix *q, size_t first, size_t rows, float *scales, float *mins, float *zeros)

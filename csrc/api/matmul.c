@@ -101,7 +101,7 @@ struct qb_weights qb_packed_weights(const struct qb_kernels *k, const qb_matrix 
                                .format = &q->format,
                                .rows = q->rows,
                                .cut = {q->cols, qb_matrix_group(q)},
-                               .row_bytes = qb_packed_bytes(q->cols, q->format.bits),
+                               .row_bytes = qb_stored_row_bytes(&q->format, q->cols),
                                .state_bytes = sizeof(struct run),
                                .load = load_piece};
 }

@@ -279,6 +279,7 @@ int qb_quantize(const qb_floats *x, int search, const float *importance, size_t 
     if (search < QB_SEARCH_RTN || search > QB_SEARCH_BEST) return QB_ERR_ARGUMENT;
     int status = qb_matrix_check(out);
     if (status) return status;
+    if (out->format.block) return QB_ERR_ARGUMENT;
     qb_fault unread;
     if (!fault) fault = &unread;
     struct quantizing all;

@@ -15,6 +15,7 @@ int qb_panel_layout(const qb_format *format, size_t rows, size_t cols, struct qb
     const size_t groups = qb_ceil_div(cols, group), panels = qb_ceil_div(rows, QB_LANES);
     const size_t scale = format->scale == QB_F32 ? 4 : 2;
     size_t total;
+    if (format->block) return 0;
     // No part of a panel takes more than this, whatever the format.
     if (!qb_mul(cols, QB_LINE * 4, &total) || !qb_mul(total + 1024, panels, &total)) return 0;
     out->cut = (struct qb_cut){cols, group};

@@ -22,7 +22,8 @@ struct qb_panel_layout {
     size_t bytes;                     // of a panel
 };
 
-// Lays out the panels of a format; returns 0 where a size does not fit size_t.
+// Lays out the panels of a format; returns 0 where a size does not fit size_t, and for block types, which
+// have none.
 int qb_panel_layout(const qb_format *format, size_t rows, size_t cols, struct qb_panel_layout *out);
 
 #endif

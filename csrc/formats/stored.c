@@ -3,6 +3,7 @@
 
 #include "../base/checked.h"
 #include "../base/float16.h"
+#include "blocks.h"
 
 #include <string.h>
 
@@ -11,6 +12,7 @@ enum { RUN = 256 }; // zero points unpacked, and scales converted, at a time; a 
 int qb_matrix_check(const qb_matrix *q)
 {
     const qb_format *const f = &q->format;
+    if (f->block && !qb_block_legal(f, q->cols)) return QB_ERR_ARGUMENT;
     if (f->bits < 1 || f->bits > QB_MAX_BITS) return QB_ERR_ARGUMENT;
     if (f->zero != QB_ZERO_NONE && f->zero != QB_ZERO_MIN && f->zero != QB_ZERO_POINT) return QB_ERR_ARGUMENT;
     if (f->scale != QB_F16 && f->scale != QB_BF16 && f->scale != QB_F32) return QB_ERR_ARGUMENT;
@@ -28,6 +30,11 @@ size_t qb_matrix_group(const qb_matrix *q)
 
 size_t qb_matrix_groups(const qb_matrix *q) { return qb_ceil_div(q->cols, qb_matrix_group(q)); }
 
+size_t qb_stored_row_bytes(const qb_format *format, size_t cols)
+{
+    return format->block ? qb_block_bytes(format, cols) : qb_packed_bytes(cols, format->bits);
+}
+
 static int doubled(const qb_format *f) { return f->bits == 1 && f->zero == QB_ZERO_NONE; }
 
 int qb_stored_bits(const qb_format *format) { return doubled(format) ? 2 : format->bits; }
@@ -36,6 +43,10 @@ void qb_stored_codes(const struct qb_kernels *k, const qb_matrix *q, size_t row,
                      uint8_t *codes)
 {
     const qb_format *const f = &q->format;
+    if (f->block) {
+        qb_block_codes(k, f, q->codes + row * qb_block_bytes(f, q->cols), col, n, codes);
+        return;
+    }
     const uint8_t *const from =
         q->codes + row * qb_packed_bytes(q->cols, f->bits) + qb_packed_bytes(col, f->bits);
     if (doubled(f)) {
@@ -118,6 +129,11 @@ void qb_stored_params(const struct qb_kernels *k, const qb_matrix *q, size_t row
 {
     const qb_format *const f = &q->format;
     if (n == 0) return;
+    if (f->block) {
+        qb_block_params(k, f, q->codes + row * qb_block_bytes(f, q->cols), first, n, d, m);
+        for (size_t i = 0; z && i < n; i++) z[i] = qb_block_zero(f);
+        return;
+    }
     // One for the whole tensor: read that one, then repeat it.
     const size_t count = f->per_tensor ? 1 : n;
     if (f->per_tensor) row = first = 0;

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-// How an affine matrix is stored, read and written in one place. Everything that computes works on
+// How a matrix is stored, read and written in one place; block types in blocks.h. Everything that computes works on
 // *effective* numbers: value = d*(q - z) + m, q an unsigned code. Symmetric codes are read as offset
 // binary (z = 2^(bits-1)); one-bit symmetric codes are read doubled, 0 and 2, with z = 1.
 #ifndef QB_STORED_H
@@ -18,6 +18,9 @@ size_t qb_matrix_groups(const qb_matrix *q);
 
 // Bits that hold the codes as qb_stored_codes gives them: the format's, but 2 for doubled codes.
 int qb_stored_bits(const qb_format *format);
+
+// Bytes of a row of codes, or of blocks.
+size_t qb_stored_row_bytes(const qb_format *format, size_t cols);
 
 // Codes of row `row`, columns [col, col + n); col is a multiple of 8.
 void qb_stored_codes(const struct qb_kernels *k, const qb_matrix *q, size_t row, size_t col, size_t n,

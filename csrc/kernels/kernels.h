@@ -9,6 +9,7 @@
 #define QB_KERNELS_H
 
 #include "../base/widths.h"
+#include "../qbits.h"
 
 #include <stddef.h>
 #include <stdint.h>
@@ -155,9 +156,30 @@ struct qb_activations {
 typedef void qb_panel_fn(const struct qb_panel *w, const struct qb_activations *x,
                          float *acc /* [cols][QB_LANES], added to */);
 
+// ---- families "blocks" and "grids": block types to codes and parameters -------------------------------
+
+// Each block type has two kernels; formats/blocks.c lists the types, their sizes and what their codes
+// mean. Both read `count` whole blocks that lie one after another, at any address, with any contents.
+
+// Writes the codes of all elements: unsigned, below 2^bits (one-bit types: 0 and 2).
+typedef void qb_block_codes_fn(const uint8_t *blocks, size_t count, uint8_t *codes);
+
+// Writes d, and m for types that have a minimum (else it is left alone), of all segments. A NaN may have
+// any payload and sign.
+typedef void qb_block_params_fn(const uint8_t *blocks, size_t count, float *d, float *m);
+
+// The types by the family that decodes them: grids look codes up in large tables.
+#define QB_BLOCKS_TYPES(X, isa)                                                                   \
+    X(q1_0, isa) X(q2_0, isa) X(q4_0, isa) X(q4_1, isa) X(q5_0, isa) X(q5_1, isa) X(q8_0, isa)    \
+    X(q8_1, isa) X(q2_K, isa) X(q3_K, isa) X(q4_K, isa) X(q5_K, isa) X(q6_K, isa) X(q8_K, isa)    \
+    X(iq4_nl, isa) X(iq4_xs, isa) X(tq1_0, isa) X(tq2_0, isa) X(mxfp4, isa) X(nvfp4, isa)
+#define QB_GRIDS_TYPES(X, isa)                                                                    \
+    X(iq1_s, isa) X(iq1_m, isa) X(iq2_xxs, isa) X(iq2_xs, isa) X(iq2_s, isa) X(iq3_xxs, isa)      \
+    X(iq3_s, isa)
+
 // ---- the table ------------------------------------------------------------------------------------
 
-#define QB_FAMILIES(X) X(pack) X(quant) X(search) X(dot) X(matmul) X(planes)
+#define QB_FAMILIES(X) X(pack) X(quant) X(search) X(dot) X(matmul) X(planes) X(blocks) X(grids)
 
 struct qb_kernels {
 #define X(family) const char *family##_isa; // the tier whose file serves this family here
@@ -183,6 +205,8 @@ struct qb_kernels {
     qb_panel_fn *panel;
     qb_planes_pack_fn *planes_pack;
     qb_planes_unpack_fn *planes_unpack;
+    qb_block_codes_fn *block_codes[QB_BLOCK_COUNT]; // NULL: QB_BLOCK_NONE
+    qb_block_params_fn *block_params[QB_BLOCK_COUNT];
 };
 
 // What each family's file of one tier provides. Adding a kernel: one line here, one in the struct.
@@ -203,6 +227,10 @@ struct qb_kernels {
     qb_planes_pack_fn qb_planes_pack_##isa; qb_planes_unpack_fn qb_planes_unpack_##isa;
 #define QB_DECLARE_matmul(isa)                                                                    \
     qb_split_fn qb_split_##isa; qb_interleave_fn qb_interleave_##isa; qb_panel_fn qb_panel_##isa;
+#define QB_BLOCK_DECLARE(type, isa)                                                               \
+    qb_block_codes_fn qb_codes_##type##_##isa; qb_block_params_fn qb_params_##type##_##isa;
+#define QB_DECLARE_blocks(isa) QB_BLOCKS_TYPES(QB_BLOCK_DECLARE, isa)
+#define QB_DECLARE_grids(isa) QB_GRIDS_TYPES(QB_BLOCK_DECLARE, isa)
 
 #define QB_TABLE_WIDTHS(kernel, isa)                                                              \
     {NULL, qb_##kernel##_u1_##isa, qb_##kernel##_u2_##isa, qb_##kernel##_u3_##isa,                \
@@ -224,6 +252,11 @@ struct qb_kernels {
 #define QB_TABLE_matmul(isa)                                                                      \
     .matmul_isa = #isa, .split = qb_split_##isa, .interleave = qb_interleave_##isa,               \
     .panel = qb_panel_##isa,
+#define QB_BLOCK_TABLE(type, isa)                                                                 \
+    .block_codes[QB_BLOCK_##type] = qb_codes_##type##_##isa,                                      \
+    .block_params[QB_BLOCK_##type] = qb_params_##type##_##isa,
+#define QB_TABLE_blocks(isa) .blocks_isa = #isa, QB_BLOCKS_TYPES(QB_BLOCK_TABLE, isa)
+#define QB_TABLE_grids(isa) .grids_isa = #isa, QB_GRIDS_TYPES(QB_BLOCK_TABLE, isa)
 
 #define X(family) QB_DECLARE_##family(scalar)
 QB_FAMILIES(X)
