@@ -8,12 +8,14 @@ import sys
 import ml_dtypes
 import numpy as np
 import pytest
+from cases import floats_equal
 from gguf_cases import DATA, TINY, array, info, pair, string, tiny, various, whole
 from hypothesis import given
 from hypothesis import strategies as st
 
 import pyqbits as qb
 from pyqbits import gguf
+from pyqbits._blocks import block_named, block_names
 from pyqbits.gguf.types import DTYPES, NUMBERS, TYPES, VALUE_IDS
 
 METADATA = {
@@ -48,16 +50,15 @@ def copied(source, path):
 # ---- reading --------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("name", TINY)
-def test_tiny_files(name):
-    file = gguf.open(tiny(name))
+@pytest.mark.parametrize("case", TINY)
+def test_tiny_files(case):
+    file = gguf.open(tiny(case))
     found = {key: (file.metadata.type(key), file.metadata[key]) for key in file.metadata}
-    aligned = {"general.alignment": ("uint32", 64)} if "64" in name else {}
+    aligned = {"general.alignment": ("uint32", 64)} if "64" in case else {}
     assert found == {**METADATA, **aligned}
-    assert all(
-        type(found[key][1]) is type(value) for key, (_, value) in METADATA.items() if key[:5] != "t.arr"
-    )
-    assert (file.version, file.byteorder) == (3, "big" if name.endswith("be") else "little")
+    python = {key: value.__class__ for key, (_, value) in METADATA.items() if not isinstance(value, list)}
+    assert all(found[key][1].__class__ is kind for key, kind in python.items())
+    assert (file.version, file.byteorder) == (3, "big" if case.endswith("be") else "little")
     assert file.alignment == (64 if aligned else 32) and all(
         i.offset % 32 == 0 for i in file.tensors.values()
     )
@@ -65,8 +66,16 @@ def test_tiny_files(name):
     assert list(file) == ["a.f32", "b.q4_0", "b.q8_0", "b.q5_1", "b.mxfp4"] and len(file) == 5
     assert np.array_equal(file["a.f32"], expected["a_f32"]) and not file["a.f32"].flags.writeable
     for name in list(file)[1:]:
-        assert file.tensors[name].type == name[2:] and file.tensors[name].shape == (3, 256)
-        assert file.raw(name).shape == (3, 256 // TYPES[name[2:]].block * TYPES[name[2:]].nbytes)
+        type = name[2:]
+        assert file.tensors[name].type == type and file.tensors[name].shape == (3, 256)
+        assert file.raw(name).shape == (3, 256 // TYPES[type].block * TYPES[type].nbytes)
+        if file.byteorder == "big":
+            with pytest.raises(TypeError, match=f"'{name}' has type {type}, whose bytes big-endian files"):
+                file[name]
+            continue
+        q = file[name]
+        assert q.format.name == type and np.shares_memory(q.buffers["blocks"], file.raw(name))
+        assert floats_equal(q.dequantize(), expected[f"deq_{type}"])
     assert "5 tensors" in repr(file) and "nothing" not in file
     with pytest.raises(KeyError):
         file["nothing"]
@@ -289,6 +298,31 @@ def test_save_takes_arrays(path):
     assert all(np.array_equal(opened[name], saved[name]) for name in saved)
     with pytest.raises(TypeError, match="'w' has dtype uint8, which GGUF does not hold"):
         qb.save(path, {"w": np.zeros(3, np.uint8)})
+
+
+def test_save_takes_blocks(path):
+    rng, shape = np.random.default_rng(3), (3, 4, 256)
+    saved = {
+        type: qb.QArray.from_bytes(rng.bytes(TYPES[type].array_nbytes(shape)), type, shape)
+        for type in ("q4_0", "q6_K", "iq2_xs")
+    }
+    gguf.save(path, {**saved, "x": np.ones(shape)})
+    opened = gguf.open(path)
+    for type, q in saved.items():
+        assert (opened.tensors[type].type, opened[type].shape) == (type, shape)
+        assert opened[type].tobytes() == q.tobytes()
+    other_axis = qb.QArray.from_bytes(saved["q4_0"].tobytes(), "q4_0", (3, 256, 4), axis=1)
+    for q in (qb.quantize(np.ones(32), "int4_g32"), other_axis):
+        with pytest.raises(TypeError, match=r"'w' is <QArray .*: GGUF holds block types, with blocks along"):
+            gguf.save(path, {"w": q})
+    assert len(gguf.open(path)) == 4
+
+
+def test_types_are_those_of_the_library():
+    assert {name for name, type in TYPES.items() if type.block > 1} == set(block_names())
+    for name in block_names():
+        format = block_named(name)
+        assert (format.elements, format.block_bytes) == (TYPES[name].block, TYPES[name].nbytes)
 
 
 # ---- the package gguf -----------------------------------------------------------------------------

@@ -7,7 +7,7 @@ from typing import NamedTuple
 import numpy as np
 
 import pyqbits
-from pyqbits import ErrorReport, QArray
+from pyqbits import ErrorReport, QArray, gguf
 
 from . import models, tables
 from .quantize import CHUNK
@@ -69,7 +69,8 @@ def contents(path: Path) -> Mapping[str, np.ndarray | QArray]:
             try:
                 found[name] = archive[name]
             except TypeError:  # a type that NumPy has not: its bytes
-                found[name] = models.MappedFile(file).raw(name)
+                source = archive if isinstance(archive, gguf.File) else models.MappedFile(file)
+                found[name] = source.raw(name)
     return found
 
 

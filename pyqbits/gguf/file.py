@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 
 from .._archive import Archive
+from ..qarray import QArray
 from .metadata import Metadata
 from .reader import TensorInfo, read_header
 from .types import DTYPES, TYPES
@@ -16,10 +17,13 @@ from .types import DTYPES, TYPES
 class File(Archive):
     """The tensors of a GGUF file by name, made when they are asked for; and what the file says of itself.
 
-    `open` makes one. Tensors of plain types are ndarrays, those of block types are bytes, a row of them
-    for each row of values: read-only views of the mapped file. It stays mapped until the File, every
-    array, and every unread array of the metadata are gone; as a context manager (or with `close`) the File
-    lets go of it early. It must not be truncated meanwhile.
+    `open` makes one. Tensors of plain types are ndarrays, those of block types QArrays: read-only views of
+    the mapped file. It stays mapped until the File, every array, and every unread array of the metadata are
+    gone; as a context manager (or with `close`) the File lets go of it early. It must not be truncated
+    meanwhile.
+
+    In big-endian files nothing says in which order the bytes of a block are, and writers differ: `raw` has
+    them, asking for the QArray is a TypeError.
 
     Attributes
     ----------
@@ -57,8 +61,10 @@ class File(Archive):
         elif info.type in DTYPES:
             dtype = DTYPES[info.type]
             stored = stored.view(dtype if self.byteorder == "little" else dtype.newbyteorder(">"))
+        elif self.byteorder == "big":
+            raise TypeError(f"{name!r} has type {info.type}, whose bytes big-endian files order as they like")
         else:
-            return stored
+            return QArray.from_bytes(stored, info.type, info.shape)
         return stored.reshape(info.shape)
 
     def _brain_floats(self, name: str, stored: np.ndarray) -> np.ndarray:

@@ -11,9 +11,10 @@ import numpy as np
 from .. import _arrays
 from .._bytes import little
 from .._files import StreamWriter
+from ..qarray import QArray
 from .metadata import Metadata, encode, encode_string
 from .reader import ALIGNMENT, ALIGNMENT_KEY, MAGIC, MAX_DIMS, TensorInfo, is_power_of_two
-from .types import DTYPES, named
+from .types import DTYPES, TYPES, named
 
 VERSION = 3
 
@@ -119,8 +120,9 @@ def save(
     Parameters
     ----------
     path : path
-    tensors : mapping of str to array_like
-        Of float32, float16, bfloat16, float64, or signed integers; up to four dimensions.
+    tensors : mapping of str to array_like or QArray
+        Numbers are float32, float16, bfloat16, float64, or signed integers; a QArray is of a block type,
+        with blocks along its last axis. Up to four dimensions.
     metadata : mapping, optional
         Keys and values, as `Metadata` takes them.
 
@@ -128,17 +130,27 @@ def save(
     --------
     See `open`.
     """
-    arrays = {name: _arrays.as_array(x) for name, x in tensors.items()}
-    specs = [Spec(name, _type_of(name, x.dtype), x.shape) for name, x in arrays.items()]
+    arrays = {name: x if isinstance(x, QArray) else _arrays.as_array(x) for name, x in tensors.items()}
+    specs = [Spec(name, _type_of(name, x), x.shape) for name, x in arrays.items()]
     with Writer(path, specs, metadata or {}) as file:
         for name, x in arrays.items():
-            file.write(name, little(np.ascontiguousarray(x)).reshape(-1).view(np.uint8))
+            file.write(name, _contents(x))
 
 
-def _type_of(name: str, dtype: np.dtype) -> str:
+def _contents(x: np.ndarray | QArray) -> np.ndarray:
+    if isinstance(x, QArray):
+        return x.buffers["blocks"]
+    return little(np.ascontiguousarray(x)).reshape(-1).view(np.uint8)
+
+
+def _type_of(name: str, x: np.ndarray | QArray) -> str:
+    if isinstance(x, QArray):
+        if x.format.name in TYPES and x.axis == len(x.shape) - 1:
+            return x.format.name
+        raise TypeError(f"{name!r} is {x!r}: GGUF holds block types, with blocks along the last axis")
     for type, known in DTYPES.items():
-        if dtype.newbyteorder("<") == known:
+        if x.dtype.newbyteorder("<") == known:
             return type
-    if dtype.name == "bfloat16":
+    if x.dtype.name == "bfloat16":
         return "bf16"
-    raise TypeError(f"{name!r} has dtype {dtype}, which GGUF does not hold")
+    raise TypeError(f"{name!r} has dtype {x.dtype}, which GGUF does not hold")
