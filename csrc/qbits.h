@@ -123,6 +123,11 @@ int qb_pack(const void *codes, int dtype, size_t rows, size_t count, int bits, i
 int qb_unpack(const uint8_t *in, size_t row_bytes, size_t rows, size_t count, int bits, int is_signed,
               int dtype, void *out);
 
+// Both for one row of codes of a byte each, int8_t where is_signed and uint8_t where not. `size` is that
+// of the packed bytes: packing refuses any but the one that the codes take, unpacking one that is less.
+int qb_pack_bytes(const void *codes, size_t count, int bits, int is_signed, void *out, size_t size);
+int qb_unpack_bytes(const void *in, size_t size, int bits, int is_signed, void *codes, size_t count);
+
 // ---- quantized arrays -----------------------------------------------------------------------------
 
 // An affine format. group: elements that share a scale; a row length it does not divide leaves a

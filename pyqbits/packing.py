@@ -11,7 +11,7 @@ from ._native import ffi, lib
 from .errors import check
 
 _from_buffer = ffi.from_buffer
-_pack, _unpack, _NULL, _U8, _I8 = lib.qb_pack, lib.qb_unpack, ffi.NULL, lib.QB_U8, lib.QB_I8
+_pack_bytes, _unpack_bytes = lib.qb_pack_bytes, lib.qb_unpack_bytes
 
 
 def packed_size(count: int, bits: int) -> int:
@@ -74,14 +74,13 @@ def pack(
     """
     # Small calls: two one-dimensional byte arrays need no more questions than the C library asks. What
     # is wrong in any way goes on to the long way, which says so.
-    if out is not None:
+    if out is not None and axis == -1:
         try:
-            if codes.dtype is out.dtype is UINT8 and codes.ndim == out.ndim == 1 and axis == -1:
-                count = len(codes)
-                if len(out) == (count * bits + 7) >> 3:
-                    source, target = _from_buffer(BYTES, codes), _from_buffer(BYTES, out, True)
-                    if not _pack(source, _U8, 1, count, bits, signed, target, _NULL):
-                        return out
+            one = INT8 if signed else UINT8
+            if codes.ndim == 1 and out.ndim == 1 and codes.dtype is one and out.dtype is UINT8:
+                source, target = _from_buffer(BYTES, codes), _from_buffer(BYTES, out, True)
+                if not _pack_bytes(source, len(codes), bits, signed, target, len(out)):
+                    return out
         except (AttributeError, ArithmeticError, TypeError, ValueError):
             pass
     return _pack_any(codes, bits, bool(signed), axis, out)
@@ -101,9 +100,9 @@ def _pack_any(codes: Any, bits: int, signed: bool, axis: int, out: np.ndarray | 
     last = axis == codes.ndim - 1
     packed = result if last else np.empty((*rows.shape[:-1], size), UINT8)
     row_count = rows.size // rows.shape[-1] if rows.size else 0
-    status = _pack(
+    status = lib.qb_pack(
         _arrays.pointer(rows), _arrays.code_type(rows.dtype), row_count, rows.shape[-1], bits, signed,
-        _arrays.pointer(packed), _NULL,
+        _arrays.pointer(packed), ffi.NULL,
     )  # fmt: skip
     if status == lib.QB_ERR_CODE_RANGE:
         _refuse_code(codes, bits, signed)
@@ -165,18 +164,14 @@ def unpack(
     >>> qb.unpack(b"\\x78", bits=4, signed=True, dtype=np.int32)
     array([-8,  7], dtype=int32)
     """
-    if out is not None and dtype is None:  # small calls, as in pack()
+    if out is not None and dtype is None and axis == -1:  # small calls, as in pack()
         try:
-            if (
-                buf.dtype is UINT8
-                and out.dtype is (INT8 if signed else UINT8)
-                and buf.ndim == out.ndim == 1
-                and axis == -1
-            ):
-                size, have = len(out), len(buf)
-                if size == (have * 8 // bits if count is None else count) and (size * bits + 7) >> 3 <= have:
+            one = INT8 if signed else UINT8
+            if buf.ndim == 1 and out.ndim == 1 and buf.dtype is UINT8 and out.dtype is one:
+                have, size = len(buf), len(out)
+                if size == (have * 8 // bits if count is None else count):
                     source, target = _from_buffer(BYTES, buf), _from_buffer(BYTES, out, True)
-                    if not _unpack(source, have, 1, size, bits, signed, _I8 if signed else _U8, target):
+                    if not _unpack_bytes(source, have, bits, signed, target, size):
                         return out
         except (AttributeError, ArithmeticError, TypeError, ValueError):
             pass
@@ -207,7 +202,7 @@ def _unpack_any(
     last = axis == buf.ndim - 1
     unpacked = codes if last else np.empty((*rows.shape[:-1], count), work)
     row_count = unpacked.size // count if unpacked.size else 0
-    status = _unpack(
+    status = lib.qb_unpack(
         _arrays.pointer(rows), length, row_count, count, bits, signed, _arrays.code_type(work),
         _arrays.pointer(unpacked),
     )  # fmt: skip

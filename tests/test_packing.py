@@ -208,14 +208,53 @@ def test_the_dtype_of_out_is_taken(rng):
     assert np.array_equal(signed, qb.unpack(stream, 3, signed=True))
 
 
-@pytest.mark.parametrize("dtype", [np.uint8, np.int8, np.uint32])
-def test_signed_and_unsigned_views_of_a_small_call(rng, dtype):
+KINDS = [(np.uint8, False), (np.int8, False), (np.uint32, False), (np.int8, True), (np.int16, True)]
+
+
+@pytest.mark.parametrize("dtype, signed", KINDS)
+def test_a_small_call_is_like_any_other(rng, dtype, signed):
     """The short way for small arrays and the long one agree, whoever owns the memory."""
-    codes = rng.integers(0, 4, 64).astype(dtype)
+    codes = (rng.integers(0, 4, 64) - 4 * signed).astype(dtype)
     whole = np.zeros(100, np.uint8)
     for out in (np.zeros(24, np.uint8), whole[10:34]):
-        assert qb.pack(codes, 3, out=out) is out
+        assert qb.pack(codes, 3, signed=signed, out=out) is out
         assert np.array_equal(out, packed(codes, 3))
         back = np.zeros(64, dtype)
-        assert np.array_equal(qb.unpack(out, 3, out=back), codes)
-        assert np.array_equal(qb.unpack(out, 3, 64, out=back), codes)
+        assert np.array_equal(qb.unpack(out, 3, signed=signed, out=back), codes)
+        assert np.array_equal(qb.unpack(out, 3, 64, signed=signed, out=back), codes)
+        back[...] = 0
+        assert np.array_equal(qb.unpack(out, 3, 50, signed=signed, out=back[:50]), codes[:50])
+        assert not back[50:].any()
+
+
+SMALL = np.arange(64, dtype=np.uint8) % 8
+FROZEN = np.zeros(64, np.uint8)
+FROZEN.flags.writeable = False
+
+
+def room(shape, dtype=np.uint8):
+    return np.zeros(shape, dtype)
+
+
+@pytest.mark.parametrize(
+    "call, error, words",
+    [
+        (lambda: qb.pack(SMALL, 3, out=room(25)), ValueError, "shape"),
+        (lambda: qb.pack(SMALL, 3, out=room((24, 2))), ValueError, "shape"),
+        (lambda: qb.pack(SMALL, 3, out=room(24, np.int8)), TypeError, "dtype"),
+        (lambda: qb.pack(SMALL, 3, out=room(48)[::2]), ValueError, "contiguous"),
+        (lambda: qb.pack(SMALL, 3, out=FROZEN[:24]), ValueError, "read-only"),
+        (lambda: qb.pack(SMALL, 2, out=room(16)), ValueError, r"index \(4,\) is 4"),
+        (lambda: qb.pack(SMALL, 0, out=room(0)), ValueError, "bits"),
+        (lambda: qb.pack(SMALL, 3, axis=1, out=room(24)), ValueError, "axis"),
+        (lambda: qb.unpack(SMALL, 8, out=room(63)), ValueError, "shape"),
+        (lambda: qb.unpack(SMALL, 8, 65, out=room(65)), ValueError, "count"),
+        (lambda: qb.unpack(SMALL, 8, out=room((64, 2))), ValueError, "shape"),
+        (lambda: qb.unpack(SMALL, 8, out=room(64, np.int8)), TypeError, "hold"),
+        (lambda: qb.unpack(SMALL, 8, out=FROZEN), ValueError, "read-only"),
+        (lambda: qb.unpack(SMALL, 9, out=room(64)), ValueError, "bits"),
+    ],
+)
+def test_a_small_call_refuses_what_any_other_does(call, error, words):
+    with pytest.raises(error, match=words):
+        call()

@@ -126,6 +126,32 @@ static void pack_unpack_case(void)
     ck_same("codes", want, back, n * width);
 }
 
+// The functions for a row of bytes are the general ones, and refuse sizes that do not fit.
+static void bytes_case(void)
+{
+    if (ck_skip()) return;
+    const int bits = 1 + (int)ck_below(QB_MAX_BITS), is_signed = (int)ck_below(2);
+    const struct shape s = {1, ck_below(300), bits, is_signed, is_signed ? QB_I8 : QB_U8};
+    const size_t row = row_bytes_of(s.count, bits);
+    ck_case("count=%zu bits=%d signed=%d", s.count, bits, is_signed);
+    uint8_t *const codes = (uint8_t *)ck_place(&in, s.count, CK_END);
+    uint8_t *const bytes = (uint8_t *)ck_place(&packed, row, CK_END);
+    uint8_t want[MAX_CODES], *const back = (uint8_t *)ck_place(&out, s.count, CK_END);
+    fill_legal(codes, &s);
+    memset(bytes, 0xA5, row);
+    memcpy(want, bytes, row);
+    ck_true("more than packed", qb_pack_bytes(codes, s.count, bits, is_signed, bytes, row + 1) != QB_OK);
+    ck_true("less than packed", qb_pack_bytes(codes, s.count, bits, is_signed, bytes, row - 1) != QB_OK);
+    ck_true("no bits", qb_pack_bytes(codes, s.count, 0, is_signed, bytes, 0) != QB_OK);
+    ck_same("refused", want, bytes, row);
+    qb_pack(codes, s.dtype, 1, s.count, bits, is_signed, want, NULL);
+    ck_same_u64("pack", QB_OK, (uint64_t)qb_pack_bytes(codes, s.count, bits, is_signed, bytes, row));
+    ck_same("packed", want, bytes, row);
+    if (row) ck_true("too few", qb_unpack_bytes(bytes, row - 1, bits, is_signed, back, s.count) != QB_OK);
+    ck_same_u64("unpack", QB_OK, (uint64_t)qb_unpack_bytes(bytes, row, bits, is_signed, back, s.count));
+    ck_same("codes", codes, back, s.count);
+}
+
 // A code outside the range, and often a second one behind it: the first is reported.
 static void fault_case(void)
 {
@@ -242,6 +268,8 @@ static void check(const struct qb_kernels *ref, const struct qb_kernels *test)
         for (int i = 0; i < 3000; i++) pack_unpack_case();
     if (ck_kernel("pack_fault"))
         for (int i = 0; i < 3000; i++) fault_case();
+    if (ck_kernel("pack_bytes"))
+        for (int i = 0; i < 2000; i++) bytes_case();
     if (ck_kernel("unpack_large"))
         for (int dtype = 0; dtype < DTYPES; dtype++)
             for (int bits = 3; bits <= 5; bits++) large_case(dtype, bits, bits);
