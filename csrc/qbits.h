@@ -77,7 +77,7 @@ enum qb_block {
 
 enum qb_families {
     QB_FAMILY_pack, QB_FAMILY_quant, QB_FAMILY_search, QB_FAMILY_dot, QB_FAMILY_matmul, QB_FAMILY_planes,
-    QB_FAMILY_blocks, QB_FAMILY_grids,
+    QB_FAMILY_blocks, QB_FAMILY_grids, QB_FAMILY_fixed,
     QB_FAMILY_COUNT
 };
 
@@ -143,11 +143,11 @@ typedef struct {
     int block;
 } qb_format;
 
-// A block type: `elements` of a row lie in `bytes`. can_quantize: qb_quantize writes it.
+// A block type: `elements` of a row lie in `bytes`. searches: bit s is set where qb_quantize takes search s.
 typedef struct {
     const char *name;
     size_t elements, bytes;
-    int can_quantize;
+    int searches;
     qb_format format;
 } qb_block_type;
 const qb_block_type *qb_block_type_of(int block); // NULL where there is none

@@ -81,7 +81,7 @@ def _table() -> dict[str, BlockFormat]:
         name, native = ffi.string(type.name).decode(), type.format
         found[name] = BlockFormat(
             native.bits, native.group, _ZEROS[native.zero], _SCALES[native.scale], name, type.elements,
-            type.bytes, number, ("rtn",) if type.can_quantize else (),
+            type.bytes, number, tuple(s for i, s in enumerate(Format.searches) if type.searches >> i & 1),
         )  # fmt: skip
     return found
 

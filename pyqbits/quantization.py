@@ -10,6 +10,7 @@ import numpy as np
 
 from . import _arrays
 from ._arrays import FLOAT32
+from ._blocks import BlockFormat
 from ._native import ffi, lib
 from .errors import check
 from .formats import Format, as_format
@@ -174,6 +175,8 @@ def _refuse_scale(q: QArray, row: int, column: int) -> None:
     place = [int(i) for i in np.unravel_index(row, lead)] if lead else []
     group = tuple([*place[: q.axis], column // q.format.step(q.shape[q.axis]), *place[q.axis :]])
     where = "" if q.format.per_tensor else f" of group {group}"
+    if isinstance(q.format, BlockFormat):
+        raise ValueError(f"the scale or minimum{where} overflows what {q.format} stores it as: scale x down")
     fits = " or ".join(t for t in ("bfloat16", "float32") if t != q.format.scale)
     advice = f"use scale={fits}, or scale x down" if q.format.scale == "float16" else "scale x down"
     raise ValueError(f"the scale or minimum{where} overflows {q.format.scale}: {advice}")

@@ -5,10 +5,12 @@ import pickle
 from pathlib import Path
 from types import SimpleNamespace
 
+import ml_dtypes
 import numpy as np
 import pytest
 import reference as ref
 import reference_blocks as blocks
+import reference_rules as rules
 from cases import activations, floats_equal
 
 import pyqbits as qb
@@ -179,6 +181,107 @@ def test_compare(isa, name, rng):
     assert np.isclose(report.sum_ee, np.square(error).sum(), rtol=1e-12)
     assert report.max_abs == np.abs(error).max()
     assert report.bpw == 8 * blocks.SIZES[name][1] / blocks.SIZES[name][0] == q.format.bpw(512)
+
+
+# ---- quantizing -----------------------------------------------------------------------------------
+
+FIXED = tuple(name for name in NAMES if f"_{name}" in vars(rules))
+
+
+def awkward(elements, rng):
+    """Blocks that hit the rules' branches: [count, elements], finite, with scales that halves hold."""
+    k = np.arange(elements)
+    sign = np.where(k % 2, -1.0, 1.0)
+    steps = rng.integers(-16, 17, (40, elements)) / 4  # ties of every rule
+    rows = [
+        *rng.standard_normal((40, elements)),
+        *steps,
+        *(steps * 0.37),
+        *np.exp(rng.uniform(-90, 9, (20, elements))) * rng.choice([1, -1], (20, elements)),
+        *(2.0 ** rng.integers(-9, 9, (20, 1)) * (1 - rng.integers(0, 50, (20, elements)) * 2.0**-24)),
+        *(2.0 ** rng.integers(-120, 9, (20, 1)) * (1 - rng.integers(0, 50, (20, elements)) * 2.0**-24)),
+        sign, -sign, sign * 0, np.zeros(elements), np.where(k % 3, -0.0, 0.0), np.full(elements, -3.3),
+        np.where(k == elements - 1, -900.0, 0.0), np.where(k == 3, 900.0, 1e-3),
+        1e-44 * (k % 100), sign * 1e-40, np.full(elements, 1e-45), sign * 2.0**-126, 6e-8 * k,
+        65504 * (k % 7 - 3) / 8.0, rng.random(elements) + 100, -rng.random(elements) - 100,
+    ]  # fmt: skip
+    return np.array(rows).astype(np.float32)
+
+
+def test_quantized_rows_of_other_programs(isa, vectors):
+    undefined = {"f32_subnormal", "f16_overflow_scale"}
+    assert len(FIXED) == 12
+    for name in FIXED:
+        for x, row, want in zip(vectors["x"], vectors["row_names"], vectors[f"packed/{name}"], strict=True):
+            if row not in undefined:
+                assert qb.quantize(x, name).tobytes() == want.tobytes(), (name, row)
+
+
+@pytest.mark.parametrize("name", FIXED)
+def test_quantized_by_the_rules(isa, name, rng):
+    elements = blocks.SIZES[name][0]
+    x = awkward(elements, rng)
+    want = rules.encode(name, x)
+    assert np.array_equal(qb.quantize(x, name).buffers["blocks"], want)
+    rows = x[: len(x) // 4 * 4].reshape(4, -1)  # several blocks a row, and tiles that end inside rows
+    want = want[: len(x) // 4 * 4].tobytes()
+    assert qb.quantize(rows, name).tobytes() == want
+    assert qb.quantize(np.asfortranarray(rows), name).tobytes() == want
+    assert qb.quantize(rows.T, name, axis=0).tobytes() == want
+    out = qb.quantize(np.zeros(rows.shape), name)
+    assert qb.quantize(rows.astype(np.float64)[:, ::-1], name, out=out) is out
+    turned = np.ascontiguousarray(rows[:, ::-1]).reshape(-1, elements)
+    assert out.tobytes() == rules.encode(name, turned).tobytes()
+    brain = rows.astype(ml_dtypes.bfloat16)
+    again = qb.quantize(brain.astype(np.float32), name)
+    assert qb.quantize(brain, name).tobytes() == again.tobytes()
+
+
+@pytest.mark.parametrize("name", FIXED)
+def test_quantized_as_the_gguf_package_does(name, rng):
+    gguf = pytest.importorskip("gguf")
+    kind = getattr(gguf.GGMLQuantizationType, name.upper(), None)
+    x = (rng.standard_normal((64, 1024)) * 10.0 ** rng.integers(-6, 3, (64, 1))).astype(np.float32)
+    try:
+        want = gguf.quants.quantize(x, kind)
+    except (AttributeError, NotImplementedError, KeyError):
+        pytest.skip(f"the gguf package does not quantize {name}")
+    assert np.array_equal(qb.quantize(x, name).buffers["blocks"], want)
+
+
+def test_quantizing_large_arrays_takes_threads(rng):
+    x = rng.standard_normal((130, 4096)).astype(np.float32)
+    for name in ("q4_0", "q8_0", "tq1_0"):
+        want = rules.encode(name, x.reshape(-1, blocks.SIZES[name][0])).tobytes()
+        for count in (1, 2, 5):
+            with qb.threads(count):
+                assert qb.quantize(x, name).tobytes() == want
+
+
+def test_quantizing_refuses(isa):
+    x = np.ones((3, 512), np.float32)
+    x[1, 300] = np.nan
+    with pytest.raises(ValueError, match="x at index \\(1, 300\\) is nan, not finite"):
+        qb.quantize(x, "q4_0")
+    assert np.isfinite(qb.quantize(x, "q8_0", nonfinite="zero").dequantize()).all()
+    x[1, 300] = 1e10
+    for name in FIXED:
+        group = 300 // SEGMENTS.get(name, 32)
+        if name in ("mxfp4", "q8_K"):
+            assert np.isfinite(qb.quantize(x, name).dequantize()).all()
+            continue
+        with pytest.raises(ValueError, match=f"of group \\(1, {group}\\) overflows what {name} stores"):
+            qb.quantize(x, name)
+    x[1, 300] = 1000.0
+    x[0, 32:64] = 3000.0  # a scale that a half holds, and a sum it does not
+    qb.quantize(x, "q8_0")
+    with pytest.raises(ValueError, match="of group \\(0, 1\\) overflows what q8_1 stores"):
+        qb.quantize(x, "q8_1")
+    with pytest.raises(ValueError, match="search must be"):
+        qb.quantize(x, "q4_0", search="mse")
+    with pytest.raises(ValueError, match="iq2_xxs is read, not written"):
+        qb.quantize(x, "iq2_xxs")
+    assert qb.quantize(np.zeros((0, 64)), "q8_0").nbytes == qb.quantize(np.zeros((3, 0)), "q8_0").nbytes == 0
 
 
 # ---- arrays, bytes, files -------------------------------------------------------------------------

@@ -279,13 +279,15 @@ int qb_quantize(const qb_floats *x, int search, const float *importance, size_t 
     if (search < QB_SEARCH_RTN || search > QB_SEARCH_BEST) return QB_ERR_ARGUMENT;
     int status = qb_matrix_check(out);
     if (status) return status;
-    if (out->format.block) return QB_ERR_ARGUMENT;
+    const qb_block_type *const type = qb_block_type_of(out->format.block);
+    if (type && !(type->searches >> search & 1)) return QB_ERR_ARGUMENT;
     qb_fault unread;
     if (!fault) fault = &unread;
     struct quantizing all;
     struct qb_job *const j = &all.job;
     *j = (struct qb_job){qb_kernels_now(), *x, *out, search, importance, importance_stride, zero_nonfinite,
                          fault, {0}, NULL};
+    if (type) return qb_quantize_blocks(j);
     if (x->rows == 0 || x->cols == 0) {
         if (out->format.per_tensor) store_nothing(out);
         return QB_OK;

@@ -62,4 +62,7 @@ void qb_job_end(struct qb_job *j);
 // Rows [row, end) of groups that do not fit a tile; one row stands for a whole tensor with one scale.
 int qb_quantize_long(struct qb_job *j, size_t row, size_t end);
 
+// The whole call where the output is of a block type.
+int qb_quantize_blocks(const struct qb_job *job);
+
 #endif

@@ -9,24 +9,25 @@
 // Symmetric codes have z = 2^(bits-1); those of ternary types, which that would cost a bit, say z = 1 as
 // formats with zero points do. Parameters that are products of a scale and a small integer are floats.
 // `group` is a segment: elements that share a scale.
-#define BLOCK(type, elements, bytes, group, bits, zero, scale, can_quantize)                                        \
-    [QB_BLOCK_##type] = {#type, elements, bytes, can_quantize,                                                      \
+enum { RTN = 1 << QB_SEARCH_RTN };
+#define BLOCK(type, elements, bytes, group, bits, zero, scale, searches)                                        \
+    [QB_BLOCK_##type] = {#type, elements, bytes, searches,                                                      \
                          {bits, QB_ZERO_##zero, QB_##scale, 0, group, QB_BLOCK_##type}},
 static const qb_block_type types[QB_BLOCK_COUNT] = {
-    BLOCK(q1_0, 128, 18, 128, 1, NONE, F16, 0)
-    BLOCK(q2_0, 64, 18, 64, 2, POINT, F16, 0)
-    BLOCK(q4_0, 32, 18, 32, 4, NONE, F16, 0)
-    BLOCK(q4_1, 32, 20, 32, 4, MIN, F16, 0)
-    BLOCK(q5_0, 32, 22, 32, 5, NONE, F16, 0)
-    BLOCK(q5_1, 32, 24, 32, 5, MIN, F16, 0)
-    BLOCK(q8_0, 32, 34, 32, 8, NONE, F16, 0)
-    BLOCK(q8_1, 32, 36, 32, 8, NONE, F16, 0)
+    BLOCK(q1_0, 128, 18, 128, 1, NONE, F16, RTN)
+    BLOCK(q2_0, 64, 18, 64, 2, POINT, F16, RTN)
+    BLOCK(q4_0, 32, 18, 32, 4, NONE, F16, RTN)
+    BLOCK(q4_1, 32, 20, 32, 4, MIN, F16, RTN)
+    BLOCK(q5_0, 32, 22, 32, 5, NONE, F16, RTN)
+    BLOCK(q5_1, 32, 24, 32, 5, MIN, F16, RTN)
+    BLOCK(q8_0, 32, 34, 32, 8, NONE, F16, RTN)
+    BLOCK(q8_1, 32, 36, 32, 8, NONE, F16, RTN)
     BLOCK(q2_K, 256, 84, 16, 2, MIN, F32, 0)
     BLOCK(q3_K, 256, 110, 16, 3, NONE, F32, 0)
     BLOCK(q4_K, 256, 144, 32, 4, MIN, F32, 0)
     BLOCK(q5_K, 256, 176, 32, 5, MIN, F32, 0)
     BLOCK(q6_K, 256, 210, 16, 6, NONE, F32, 0)
-    BLOCK(q8_K, 256, 292, 256, 8, NONE, F32, 0)
+    BLOCK(q8_K, 256, 292, 256, 8, NONE, F32, RTN)
     BLOCK(iq1_s, 256, 50, 32, 5, NONE, F32, 0)
     BLOCK(iq1_m, 256, 56, 16, 5, NONE, F32, 0)
     BLOCK(iq2_xxs, 256, 66, 32, 7, NONE, F32, 0)
@@ -36,9 +37,9 @@ static const qb_block_type types[QB_BLOCK_COUNT] = {
     BLOCK(iq3_s, 256, 110, 32, 5, NONE, F32, 0)
     BLOCK(iq4_nl, 32, 18, 32, 8, NONE, F16, 0)
     BLOCK(iq4_xs, 256, 136, 32, 8, NONE, F32, 0)
-    BLOCK(tq1_0, 256, 54, 256, 2, POINT, F16, 0)
-    BLOCK(tq2_0, 256, 66, 256, 2, POINT, F16, 0)
-    BLOCK(mxfp4, 32, 17, 32, 5, NONE, F32, 0)
+    BLOCK(tq1_0, 256, 54, 256, 2, POINT, F16, RTN)
+    BLOCK(tq2_0, 256, 66, 256, 2, POINT, F16, RTN)
+    BLOCK(mxfp4, 32, 17, 32, 5, NONE, F32, RTN)
     BLOCK(nvfp4, 64, 36, 16, 5, NONE, F32, 0)
 };
 

@@ -13,4 +13,18 @@ static inline float qb_f16_at(const uint8_t *p) { return qb_f16_to_f32(qb_u16(p)
 
 static inline float qb_f32_at(const uint8_t *p) { return qb_bits_float(qb_u32(p)); }
 
+static inline void qb_put_u16(uint8_t *p, uint16_t x)
+{
+    p[0] = (uint8_t)x;
+    p[1] = (uint8_t)(x >> 8);
+}
+
+// Returns whether x is finite as a half.
+static inline int qb_put_f16(uint8_t *p, float x)
+{
+    const uint16_t half = qb_f32_to_f16(x);
+    qb_put_u16(p, half);
+    return (half & 0x7FFF) < 0x7C00;
+}
+
 #endif

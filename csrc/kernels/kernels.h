@@ -177,9 +177,20 @@ typedef void qb_block_params_fn(const uint8_t *blocks, size_t count, float *d, f
     X(iq1_s, isa) X(iq1_m, isa) X(iq2_xxs, isa) X(iq2_xs, isa) X(iq2_s, isa) X(iq3_xxs, isa)      \
     X(iq3_s, isa)
 
+// ---- family "fixed": block types that are quantized by a fixed rule ------------------------------------
+
+// Writes `count` blocks of finite floats: csrc/README.md has the rules. Returns how many blocks there are
+// before the first that has an infinite scale, minimum or sum (count: there is none); what is written from
+// that one on may be anything.
+typedef size_t qb_block_encode_fn(const float *x, size_t count, uint8_t *blocks);
+
+#define QB_FIXED_TYPES(X, isa)                                                                    \
+    X(q1_0, isa) X(q2_0, isa) X(q4_0, isa) X(q4_1, isa) X(q5_0, isa) X(q5_1, isa) X(q8_0, isa)    \
+    X(q8_1, isa) X(q8_K, isa) X(tq1_0, isa) X(tq2_0, isa) X(mxfp4, isa)
+
 // ---- the table ------------------------------------------------------------------------------------
 
-#define QB_FAMILIES(X) X(pack) X(quant) X(search) X(dot) X(matmul) X(planes) X(blocks) X(grids)
+#define QB_FAMILIES(X) X(pack) X(quant) X(search) X(dot) X(matmul) X(planes) X(blocks) X(grids) X(fixed)
 
 struct qb_kernels {
 #define X(family) const char *family##_isa; // the tier whose file serves this family here
@@ -207,6 +218,7 @@ struct qb_kernels {
     qb_planes_unpack_fn *planes_unpack;
     qb_block_codes_fn *block_codes[QB_BLOCK_COUNT]; // NULL: QB_BLOCK_NONE
     qb_block_params_fn *block_params[QB_BLOCK_COUNT];
+    qb_block_encode_fn *block_encode[QB_BLOCK_COUNT]; // NULL: types that are searched for, or never written
 };
 
 // What each family's file of one tier provides. Adding a kernel: one line here, one in the struct.
@@ -231,6 +243,8 @@ struct qb_kernels {
     qb_block_codes_fn qb_codes_##type##_##isa; qb_block_params_fn qb_params_##type##_##isa;
 #define QB_DECLARE_blocks(isa) QB_BLOCKS_TYPES(QB_BLOCK_DECLARE, isa)
 #define QB_DECLARE_grids(isa) QB_GRIDS_TYPES(QB_BLOCK_DECLARE, isa)
+#define QB_FIXED_DECLARE(type, isa) qb_block_encode_fn qb_encode_##type##_##isa;
+#define QB_DECLARE_fixed(isa) QB_FIXED_TYPES(QB_FIXED_DECLARE, isa)
 
 #define QB_TABLE_WIDTHS(kernel, isa)                                                              \
     {NULL, qb_##kernel##_u1_##isa, qb_##kernel##_u2_##isa, qb_##kernel##_u3_##isa,                \
@@ -257,6 +271,8 @@ struct qb_kernels {
     .block_params[QB_BLOCK_##type] = qb_params_##type##_##isa,
 #define QB_TABLE_blocks(isa) .blocks_isa = #isa, QB_BLOCKS_TYPES(QB_BLOCK_TABLE, isa)
 #define QB_TABLE_grids(isa) .grids_isa = #isa, QB_GRIDS_TYPES(QB_BLOCK_TABLE, isa)
+#define QB_FIXED_TABLE(type, isa) .block_encode[QB_BLOCK_##type] = qb_encode_##type##_##isa,
+#define QB_TABLE_fixed(isa) .fixed_isa = #isa, QB_FIXED_TYPES(QB_FIXED_TABLE, isa)
 
 #define X(family) QB_DECLARE_##family(scalar)
 QB_FAMILIES(X)

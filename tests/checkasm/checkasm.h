@@ -28,7 +28,7 @@
 #include <stdint.h>
 
 // One line per suite, in the order they run.
-#define SUITES(X) X(cpu) X(pack) X(quant) X(search) X(dot) X(matmul) X(planes) X(blocks) X(grids) X(api_pack) \
+#define SUITES(X) X(cpu) X(pack) X(quant) X(search) X(dot) X(matmul) X(planes) X(blocks) X(grids) X(fixed) X(api_pack) \
     X(api_matmul) X(api_prepared) X(threads)
 
 // What a suite is run for, beside QB_FAMILY_<name>: the kernel family, once per tier that has a
