@@ -86,6 +86,68 @@ def test_table(tmp_path, capsys):
     assert figures["about"]["isas"]
 
 
+@pytest.fixture(scope="module")
+def peer_figures(tmp_path_factory):
+    """What `python -m benchmarks.peers` writes where no peer but NumPy is there."""
+    pytest.importorskip("threadpoolctl")
+    from benchmarks.peers import __main__ as peers
+    from benchmarks.peers import libraries
+
+    file = tmp_path_factory.mktemp("peers") / "figures.json"
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(libraries, "LIBRARIES", ("with_numpy", "with_pyqbits", "without_such_a_module"))
+        peers.main(["--quick", "--threads", "1", "--only", "g32", "--json", str(file)])
+    return file
+
+
+def test_peers_are_skipped_and_errors_measured(peer_figures):
+    rows = {(row["library"], row["name"]): row for row in json.loads(peer_figures.read_text())["results"]}
+    numpy = rows.pop(("NumPy", "float32"))
+    assert numpy["ratio"] == [1, 1] and max(numpy["error"]) < 1e-6
+    assert {name for _, name in rows} == {
+        f"int{bits}_g32 {activations}" for bits in range(2, 9) for activations in ("int8", "int16", "int24")
+    }
+    for (_, name), row in rows.items():
+        assert row["n"] == [1, 3] and min(row["seconds"]) > 0
+        low, high = {"int8": (1e-3, 1e-2), "int16": (1e-6, 1e-4), "int24": (0, 1e-6)}[name.split()[1]]
+        assert all(low < error < high for error in row["own_error"]), name
+        assert min(row["error"]) > 0.5 * 2.0 ** -row["bits"] or name.startswith("int8_g32")
+
+
+def test_standing_compares_at_no_larger_error():
+    from benchmarks.peers import tables
+    from benchmarks.peers.measure import Row
+
+    def row(library, name, seconds, error):
+        lists = {
+            "n": [1],
+            "seconds": [seconds],
+            "quartile": [seconds],
+            "error": [error],
+            "own_error": [error],
+        }
+        return Row(library, name, 4, 4.5, 64, 64, 1, ratio=[1.0], rounds=[1], **lists)
+
+    rows = [
+        *(
+            row("pyqbits", "coarse", 1.0, 0.2),
+            row("pyqbits", "fine", 2.0, 0.1),
+            row("pyqbits", "slow", 3.0, 0.1),
+        ),
+        *(row("peer", "a", 4.0, 0.1), row("peer", "b", 4.0, 0.3), row("peer", "c", 4.0, 0.01)),
+    ]
+    assert [tables.lead(peer, 1, rows) for peer in rows[3:]] == [2.0, 4.0, None]
+    assert [line[0] for line in tables.standing(rows)[1:]] == ["peer a", "peer b"]
+
+
+def test_picture(peer_figures, tmp_path):
+    pytest.importorskip("matplotlib")
+    from benchmarks import picture
+
+    picture.main([str(peer_figures), "-o", str(tmp_path / "products.png"), "--shape", "64x256"])
+    assert (tmp_path / "products.png").read_bytes().startswith(b"\x89PNG")
+
+
 @pytest.mark.parametrize("suite", ["bench_pack", "bench_quant", "bench_linalg"])
 def test_every_case_runs(suite):
     pytest.importorskip("threadpoolctl")
