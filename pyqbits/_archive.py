@@ -13,6 +13,16 @@ from .errors import FormatError
 
 _Self = TypeVar("_Self", bound="Archive")
 
+NEIGHBOURS = 4 << 20  # a page fault may bring in pages around it, some of which were given back before
+
+
+def release(mapped: mmap.mmap, start: int, stop: int) -> None:
+    """Give back the memory of what was read from a map; it is read anew where it is used again."""
+    if hasattr(mmap, "MADV_DONTNEED"):
+        start = max(0, start - NEIGHBOURS)
+        start -= start % mmap.PAGESIZE
+        mapped.madvise(mmap.MADV_DONTNEED, start, stop - start)
+
 
 class Archive(Mapping[str, Any]):
     """Arrays of a file by name, made when they are asked for: read-only views of the mapped file.
@@ -33,6 +43,11 @@ class Archive(Mapping[str, Any]):
         if self._mapped is None:
             raise ValueError(f"{self.path.name} is closed")
         return np.frombuffer(self._mapped, np.uint8)[start:stop]
+
+    def forget(self, start: int, stop: int) -> None:
+        """Give back the memory that the bytes [start, stop) take; they are read anew when they are used."""
+        if self._mapped is not None:
+            release(self._mapped, start, stop)
 
     def close(self) -> None:
         """Let go of the file; arrays taken out of the archive keep it mapped."""

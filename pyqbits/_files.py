@@ -8,6 +8,8 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any, BinaryIO, TypeVar
 
+import numpy as np
+
 _Self = TypeVar("_Self", bound="StreamWriter")
 
 
@@ -55,7 +57,9 @@ class StreamWriter:
         return self
 
     def write(self, name: str, data: Any, at: int = 0) -> int:
-        """Write contiguous bytes into a tensor, from its byte `at` on; returns where they end."""
+        """Write an array or bytes into a tensor, from its byte `at` on; returns where they end."""
+        if isinstance(data, np.ndarray):
+            data = data.reshape(-1).view(np.uint8)  # also of dtypes that have no buffers
         size, (start, length) = memoryview(data).nbytes, self._places[name]
         if not 0 <= at <= at + size <= length:
             raise ValueError(f"{size} bytes at {at} do not fit tensor {name!r} of {length} bytes")

@@ -93,7 +93,7 @@ def test_compare(tmp_path, model, tensors, monkeypatch):
     record = next(record for record in found["tensors"] if record["name"] == "embed.weight")
     assert tuple(record["max_index"]) == np.unravel_index(errors.argmax(), errors.shape)
     assert "10 other tensors are identical" in run("compare", model, out).stdout
-    assert "holds no quantized tensor" in run("compare", model, model, code=2).stderr
+    assert "holds no quantized or rounded tensor" in run("compare", model, model, code=2).stderr
 
 
 def test_compare_different_models(tmp_path, model, tensors):

@@ -65,10 +65,15 @@ Patterns = list[str] | None
 @app.command()
 def quantize(
     model: Annotated[
-        Path, typer.Argument(help="A .safetensors file, or a sharded model: index or directory.")
+        Path, typer.Argument(help="A .safetensors or .gguf file, or a sharded model: index or directory.")
     ],
     output: Annotated[Path, typer.Option("--output", "-o", help="File, or directory of a sharded model.")],
-    format: Annotated[str, typer.Option(help="int4_g32, uint4_g64, uint4_g32_z, int8_row, ...")] = "int4_g32",
+    format: Annotated[
+        str | None,
+        typer.Option(
+            help="int4_g32 (default), uint4_g32_z, ...; of a .gguf: q4_K_M (default), q8_0, f16, ..."
+        ),
+    ] = None,
     search: Annotated[str | None, typer.Option(help="Find scales by rtn, mse or best.")] = None,
     include: Annotated[
         Patterns, typer.Option(metavar="GLOB", help="Only these tensor names (repeatable).")
@@ -76,16 +81,47 @@ def quantize(
     exclude: Annotated[
         Patterns, typer.Option(metavar="GLOB", help="Not these tensor names (repeatable).")
     ] = None,
+    tensor_format: Annotated[
+        Patterns, typer.Option(metavar="GLOB=TYPE", help="Another type for these, in a .gguf (repeatable).")
+    ] = None,
+    pure: Annotated[bool, typer.Option("--pure", help="No mix of types, in a .gguf: one for all.")] = False,
     nonfinite: Annotated[str, typer.Option(help="NaN and infinity: raise, or zero.")] = "raise",
+    threads: Annotated[int | None, typer.Option(help="How many, instead of one for each CPU.")] = None,
     force: Annotated[bool, typer.Option("--force", "-f", help="Overwrite existing output.")] = False,
     json: Json = False,
 ) -> None:
-    """Shrink a model: float tensors of two or more dimensions are quantized, the others copied."""
+    """Shrink a model: float tensors of two or more dimensions are quantized, the others copied.
+
+    A .gguf may hold any types already. The names of llama.cpp's mixes give each weight of it the type that it
+    has there, and what is no multiple of a block falls back to a type that fits.
+    """
+    from . import models
+
+    if threads is not None:
+        pyqbits.set_num_threads(threads)
+    patterns = tuple(include or ()), tuple(exclude or ())
+    if models.is_gguf(model):
+        from .mixes import Choice
+        from .quantize_gguf import Settings, quantize_gguf
+
+        exceptions = tuple(exception(text) for text in tensor_format or ())
+        choice = Choice(format or "q4_K_M", pure, exceptions, *patterns)
+        quantize_gguf(model, output, choice, Settings(search, nonfinite), force=force, json=json)
+        return
     from ..formats import as_format
     from .quantize import Options, quantize_model
 
-    options = Options(as_format(format), search, tuple(include or ()), tuple(exclude or ()), nonfinite)
+    if pure or tensor_format:
+        raise ValueError("--pure and --tensor-format are for .gguf files")
+    options = Options(as_format(format or "int4_g32"), search, *patterns, nonfinite)
     quantize_model(model, output, options, force=force, json=json)
+
+
+def exception(text: str) -> tuple[str, str]:
+    glob, found, type = text.rpartition("=")
+    if not found:
+        raise ValueError(f"--tensor-format must be GLOB=TYPE, not {text!r}")
+    return glob, type
 
 
 @app.command()

@@ -11,16 +11,20 @@ from pyqbits import ErrorReport, QArray, gguf
 
 from . import models, tables
 from .quantize import CHUNK
-from .reports import combined
+from .reports import combined, float_report
 
 
 class Pair(NamedTuple):
-    """A quantized tensor, its original, and its errors."""
+    """A tensor that was quantized, or rounded to another type; its original; and its errors."""
 
     name: str
-    original: np.ndarray
-    quantized: QArray
+    original: np.ndarray | QArray
+    quantized: np.ndarray | QArray
     errors: ErrorReport
+
+    @property
+    def format(self) -> str:
+        return str(self.quantized.format if isinstance(self.quantized, QArray) else self.quantized.dtype)
 
 
 class Differences(NamedTuple):
@@ -36,19 +40,19 @@ def compare_models(original: Path, quantized: Path, *, plot: Path | None, json: 
         from .plots import draw  # early, since what it needs may be missing
     found = differences(contents(original), contents(quantized))
     if not found.pairs:
-        raise ValueError(f"{quantized} holds no quantized tensor that is in {original} too")
+        raise ValueError(f"{quantized} holds no quantized or rounded tensor that is in {original} too")
     total = combined([pair.errors for pair in found.pairs])
     if plot:
         draw(found.pairs, plot)
     if json:
         tensors = [
-            {"name": p.name, "shape": p.original.shape, "format": str(p.quantized.format), **record(p.errors)}
+            {"name": p.name, "shape": p.original.shape, "format": p.format, **record(p.errors)}
             for p in found.pairs
         ]
         lists = {key: getattr(found, key) for key in ("identical", "different", "missing")}
         tables.show_json({"tensors": tensors, "total": record(total), **lists})
         return
-    rows = [cells(p.name, p.original.shape, str(p.quantized.format), p.errors) for p in found.pairs]
+    rows = [cells(p.name, p.original.shape, p.format, p.errors) for p in found.pairs]
     heads = ["tensor", "shape", "format", "bpw", "SNR dB", "rel. rmse", "rmse", "max error", "at"]
     tables.show("", heads, [*rows, cells("total", (), "", total)], footer=1)
     tables.note(f"{len(found.identical)} other tensors are identical")
@@ -84,27 +88,41 @@ def differences(before: Mapping, after: Mapping) -> Differences:
             raise ValueError(f"tensor {name!r} has shape {x.shape} in one file and {y.shape} in the other")
         if isinstance(y, QArray):
             found.pairs.append(Pair(name, x, y, errors_of(x, y)))
+        elif same(x, y):
+            found.identical.append(name)
+        elif is_float(x) and is_float(y) and y.ndim:
+            found.pairs.append(Pair(name, x, y, errors_of(x, y)))
         else:
-            (found.identical if same(x, y) else found.different).append(name)
+            found.different.append(name)
     return found
 
 
-def errors_of(x: np.ndarray | QArray, q: QArray) -> ErrorReport:
+def is_float(x: np.ndarray | QArray) -> bool:
+    return isinstance(x, QArray) or x.dtype.kind == "f" or x.dtype.name == "bfloat16"
+
+
+def errors_of(x: np.ndarray | QArray, y: np.ndarray | QArray) -> ErrorReport:
     if not x.size:
-        return pyqbits.compare(x, q)
+        return report_of(np.asarray(x), y)
     reports, starts = [], [0]
-    for part, of_q in parts(x, q):
-        reports.append(pyqbits.compare(part, of_q))
+    for part, of_y in parts(x, y):
+        reports.append(report_of(part, of_y))
         starts.append(starts[-1] + len(part))
     return combined(reports, starts)
 
 
-def parts(x: np.ndarray | QArray, q: QArray) -> Iterator[tuple[np.ndarray, QArray]]:
+def report_of(x: np.ndarray, y: np.ndarray | QArray) -> ErrorReport:
+    return pyqbits.compare(x, y) if isinstance(y, QArray) else float_report(x, y)
+
+
+def parts(x: np.ndarray | QArray, y: np.ndarray | QArray) -> Iterator[tuple[np.ndarray, np.ndarray | QArray]]:
     """Both arrays by slices of their first axis, about CHUNK bytes each; whole if groups run along it."""
-    step = len(x) if q.axis == 0 else max(1, CHUNK * len(x) // (x.size * 4))
+    whole = any(isinstance(array, QArray) and array.axis == 0 for array in (x, y))
+    step = len(x) if whole else max(1, CHUNK * len(x) // (x.size * 4))
     for start in range(0, len(x), step):
-        part = x[start : start + step]
-        yield part.dequantize() if isinstance(part, QArray) else part, q[start : start + step]
+        part = x[start : start + step] if step < len(x) else x
+        of_y = y[start : start + step] if step < len(x) else y
+        yield part.dequantize() if isinstance(part, QArray) else part, of_y
 
 
 def same(x: np.ndarray | QArray, y: np.ndarray) -> bool:

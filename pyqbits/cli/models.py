@@ -10,13 +10,22 @@ from pathlib import Path
 
 import numpy as np
 
+from .. import gguf
+from .._archive import release
 from .._files import replacing
 from .._safetensors import NUMPY_DTYPES, Entry, read_header
 from ..errors import FormatError
 
 INDEX_NAME = "model.safetensors.index.json"
-NEIGHBOURS = 4 << 20  # a page fault may bring in pages around it, some of which were given back before
 FLOATS = ("F32", "F16", "BF16", "F64")
+
+
+def is_gguf(path: Path) -> bool:
+    """Whether a path is that of a GGUF file."""
+    if not path.is_file():
+        return False
+    with path.open("rb") as file:
+        return file.read(len(gguf.MAGIC)) == gguf.MAGIC
 
 
 @dataclass(frozen=True)
@@ -106,7 +115,7 @@ class MappedFile:
         for start in range(entry.start, entry.stop, size):
             stop = min(start + size, entry.stop)
             yield np.frombuffer(self._map, np.uint8, stop - start, start)
-            self._forget(start, stop)
+            release(self._map, start, stop)
 
     def rows(self, entry: Entry, size: int) -> Iterator[np.ndarray]:
         """A float tensor as a matrix, as many rows at a time as take about `size` bytes."""
@@ -114,12 +123,6 @@ class MappedFile:
         row = columns * dtype.itemsize
         for piece in self.pieces(entry, max(1, size // row) * row):
             yield piece.view(dtype).reshape(-1, columns)
-
-    def _forget(self, start: int, stop: int) -> None:
-        if hasattr(mmap, "MADV_DONTNEED"):
-            start = max(0, start - NEIGHBOURS)
-            start -= start % mmap.PAGESIZE
-            self._map.madvise(mmap.MADV_DONTNEED, start, stop - start)
 
 
 def float_dtype(entry: Entry) -> np.dtype:

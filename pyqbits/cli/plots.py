@@ -27,7 +27,7 @@ def draw(pairs: Sequence["Pair"], path: Path) -> None:
     counts = np.zeros(BINS)
     for pair in pairs:
         for x, q in parts(pair.original, pair.quantized):
-            error = q.dequantize() - np.asarray(x, np.float32)
+            error = np.asarray(q, np.float32) - np.asarray(x, np.float32)
             counts += np.histogram(error / scale(pair), edges)[0]
     figure = Figure(figsize=(12, max(4, 1 + INCHES_PER_BAR * len(pairs))), layout="constrained")
     FigureCanvasAgg(figure)

@@ -16,6 +16,7 @@ from pyqbits import ErrorReport, FormatError
 from .. import storage
 from .._safetensors import DTYPE_BITS, Entry, Spec, Writer
 from ..formats import Format
+from ..gguf import TensorInfo
 from . import models, tables
 from .reports import combined
 
@@ -95,11 +96,15 @@ def output_files(model: models.Model, output: Path, force: bool) -> list[Path]:
         if files[0].suffix != ".safetensors":
             raise ValueError(f"{output}: the output must be a directory that exists or end in .safetensors")
     for target in targets:
-        if target.exists() and any(target.samefile(source) for source in model.files if source.exists()):
-            raise ValueError(f"{target}: the output would replace the input")
-        if target.exists() and not force:
-            raise ValueError(f"{target} exists; --force overwrites it")
+        check_output(target, model.files, force)
     return files
+
+
+def check_output(target: Path, sources: list[Path], force: bool) -> None:
+    if target.exists() and any(target.samefile(source) for source in sources if source.exists()):
+        raise ValueError(f"{target}: the output would replace the input")
+    if target.exists() and not force:
+        raise ValueError(f"{target} exists; --force overwrites it")
 
 
 @contextmanager
@@ -168,7 +173,7 @@ def quantize_tensor(shard, entry: Entry, writer: Writer, options: Options, advan
     start, row, reports = time.perf_counter(), 0, []
     ends: dict[str, int] = {}
     for x in shard.rows(entry, entry.nbytes if options.format.per_tensor else CHUNK):
-        q = quantize_rows(x, entry, row, options)
+        q = quantize_rows(x, entry, row, options.format, options.search, options.nonfinite)
         reports.append(pyqbits.compare(x, q))
         for suffix, buffer in storage.tensor_buffers(q).items():
             ends[suffix] = writer.write(entry.name + suffix, buffer, ends.get(suffix, 0))
@@ -180,9 +185,12 @@ def quantize_tensor(shard, entry: Entry, writer: Writer, options: Options, advan
     return Result(entry.name, entry.shape, name, bpw, entry.nbytes, after, combined(reports), seconds)
 
 
-def quantize_rows(x: np.ndarray, entry: Entry, row: int, options: Options) -> pyqbits.QArray:
+def quantize_rows(
+    x: np.ndarray, entry: Entry | TensorInfo, row: int, format: Format, search: str | None, nonfinite: str
+) -> pyqbits.QArray:
+    """Quantize rows of a tensor from `row` on; errors say where in the tensor something is."""
     try:
-        return pyqbits.quantize(x, options.format, search=options.search, nonfinite=options.nonfinite)
+        return pyqbits.quantize(x, format, search=search, nonfinite=nonfinite)
     except ValueError as error:
         finite = np.isfinite(x.astype(np.float32))
         if finite.all():
@@ -219,7 +227,10 @@ def report(results: list[Result], model: models.Model, outputs: list[Path], *, j
     heads = ["tensor", "shape", "format", "bpw", "MB", "to MB", "SNR dB", "rel. rmse", "s", "MB/s"]
     tables.show("", heads, rows, footer=1 + bool(copied))
     where = outputs[0].parent if model.index else outputs[0]
-    tables.note(f"wrote {where}: {total.before / total.after:.2f} times smaller")
+    ratio, what = total.before / total.after, "smaller"
+    if ratio < 1:
+        ratio, what = 1 / ratio, "larger"
+    tables.note(f"wrote {where}: {ratio:.2f} times {what}")
 
 
 def cells(result: Result) -> list[str]:

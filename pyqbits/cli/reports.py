@@ -2,6 +2,8 @@
 
 from collections.abc import Sequence
 
+import numpy as np
+
 from pyqbits import ErrorReport
 
 
@@ -21,4 +23,19 @@ def combined(reports: Sequence[ErrorReport], starts: Sequence[int] = ()) -> Erro
         max_abs=worst.max_abs,
         max_index=place,
         bpw=sum(report.bpw * report.size for report in reports if report.size) / size if size else 0.0,
+    )
+
+
+def float_report(x: np.ndarray, y: np.ndarray) -> ErrorReport:
+    """The errors of floats against what became of them in another type."""
+    before, after = (array.ravel().astype(np.float64) for array in (x, y))
+    error = before - after
+    worst = int(np.abs(error).argmax()) if error.size else 0
+    return ErrorReport(
+        size=x.size,
+        sum_xx=float(before @ before),
+        sum_ee=float(error @ error),
+        max_abs=float(abs(error[worst])) if error.size else 0.0,
+        max_index=tuple(int(i) for i in np.unravel_index(worst, x.shape)) if error.size else None,
+        bpw=8.0 * y.dtype.itemsize,
     )

@@ -1,0 +1,162 @@
+"""`pyqbits quantize` of a GGUF file: any type to any other, by chunks of rows, metadata kept."""
+
+import time
+from collections.abc import Iterator
+from contextlib import ExitStack
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+import pyqbits
+from pyqbits import ErrorReport, QArray, gguf
+
+from .._arrays import check_choice
+from ..formats import Format, as_format
+from ..gguf.types import DTYPES, TYPES
+from . import models, tables
+from .mixes import FLOATS, Choice, plan
+from .quantize import CHUNK, Advance, Result, check_output, quantize_rows, report
+from .reports import combined, float_report
+
+QUANTIZATION_VERSION = 2  # of the blocks' layout
+
+
+@dataclass(frozen=True)
+class Settings:
+    """How a type's parameters are found, and what is done about NaN and infinity."""
+
+    search: str | None
+    nonfinite: str
+
+    def check(self) -> None:
+        if self.search is not None:
+            check_choice(self.search, Format.searches, "search")
+        check_choice(self.nonfinite, ("raise", "zero"), "nonfinite")
+
+
+def quantize_gguf(
+    model: Path, output: Path, choice: Choice, settings: Settings, *, force: bool, json: bool
+) -> None:
+    """Write a GGUF file with other types and print what it cost."""
+    settings.check()
+    with models.naming(model):
+        source = gguf.open(model)
+    if source.byteorder != "little":
+        raise ValueError(f"{model}: big-endian files are read, not quantized")
+    path = output / model.name if output.is_dir() else output
+    if path.suffix != ".gguf":
+        raise ValueError(f"{output}: the output must be a directory that exists or end in .gguf")
+    check_output(path, [model], force)
+    types, fallbacks = plan(source, choice)
+    specs = [gguf.Spec(info.name, types[info.name], info.shape) for info in source.tensors.values()]
+    results = []
+    with ExitStack() as stack:
+        advance = stack.enter_context(tables.progress(sum(info.nbytes for info in source.tensors.values())))
+        writer = stack.enter_context(gguf.Writer(path, specs, new_metadata(source, choice)))
+        for info in source.tensors.values():
+            tensor = Tensor(source, info, types[info.name], writer, advance)
+            results.append(tensor.copy() if info.type == tensor.type else tensor.convert(settings))
+    report(results, models.Model([model], None), [path], json=json)
+    if not json:
+        for (asked, got), count in fallbacks.items():
+            block = TYPES[asked].block
+            tables.note(f"{got} instead of {asked}: {count} tensors, of rows that are no multiple of {block}")
+
+
+def new_metadata(source: gguf.File, choice: Choice) -> gguf.Metadata:
+    metadata = source.metadata.copy()
+    if choice.file_type is not None:
+        metadata.set("general.file_type", choice.file_type, "uint32")
+    metadata.set("general.quantization_version", QUANTIZATION_VERSION, "uint32")
+    return metadata
+
+
+@dataclass
+class Tensor:
+    """A tensor on its way from one file to another."""
+
+    source: gguf.File
+    info: gguf.TensorInfo
+    type: str
+    writer: gguf.Writer
+    advance: Advance
+
+    def copy(self) -> Result:
+        start, at = time.perf_counter(), 0
+        for piece in self.pieces(CHUNK):
+            at = self.writer.write(self.info.name, piece, at)
+            self.advance(piece.nbytes)
+        return self.result(None, time.perf_counter() - start)
+
+    def convert(self, settings: Settings) -> Result:
+        start, at, row, reports = time.perf_counter(), 0, 0, []
+        for x in self.rows():
+            data, errors = self.converted(x, row, settings)
+            at = self.writer.write(self.info.name, data, at)
+            reports.append(errors)
+            row += len(x)
+        return self.result(combined(reports), time.perf_counter() - start)
+
+    def converted(self, x: np.ndarray, row: int, settings: Settings) -> tuple[np.ndarray, ErrorReport]:
+        """Rows in the new type, and how far they are off."""
+        if self.type not in FLOATS:
+            format = as_format(self.type)
+            search = settings.search if settings.search in format.searches else None
+            q = quantize_rows(x, self.info, row, format, search, settings.nonfinite)
+            return q.buffers["blocks"], pyqbits.compare(x, q)
+        if settings.nonfinite == "zero":
+            x = np.where(np.isfinite(x), x, x.dtype.type(0))
+        y = to_floats(x, self.type)
+        if not np.isfinite(y).all():
+            self.refuse(x, y, row)
+        return y, float_report(x, y)
+
+    def refuse(self, x: np.ndarray, y: np.ndarray, row: int) -> None:
+        """Raise the error about the first number that is not finite in the new type."""
+        at = np.unravel_index(np.isfinite(y).argmin(), y.shape)
+        place = np.unravel_index(row * x.shape[1] + np.ravel_multi_index(at, x.shape), self.info.shape)
+        index = ", ".join(str(int(i)) for i in place)
+        raise ValueError(
+            f"tensor {self.info.name!r} holds {x[at]} at ({index}), which {self.type} cannot hold"
+        )
+
+    def rows(self) -> Iterator[np.ndarray]:
+        """The tensor's numbers as a matrix, as many rows at a time as make about CHUNK bytes of float32."""
+        columns, type = self.info.shape[-1], TYPES[self.info.type]
+        size = type.row_nbytes(columns)
+        for piece in self.pieces(max(1, CHUNK // (4 * columns)) * size):
+            count = piece.nbytes // size
+            if type.block > 1:
+                yield QArray.from_bytes(piece, type.name, (count, columns)).dequantize()
+            else:
+                yield piece.view(float_dtype(type.name)).reshape(count, columns)
+            self.advance(piece.nbytes)
+
+    def pieces(self, size: int) -> Iterator[np.ndarray]:
+        """The bytes of the tensor, `size` at a time. Use each piece before asking for the next."""
+        data = self.source.raw(self.info.name).reshape(-1)
+        for start in range(0, data.size, size):
+            piece = data[start : start + size]
+            yield piece
+            self.source.forget(self.info.offset + start, self.info.offset + start + piece.size)
+
+    def result(self, errors: ErrorReport | None, seconds: float) -> Result:
+        type, before = TYPES[self.type], self.info.nbytes
+        after = type.array_nbytes(self.info.shape)
+        return Result(self.info.name, self.info.shape, self.type, type.bpw, before, after, errors, seconds)
+
+
+def float_dtype(type: str) -> np.dtype:
+    if type != "bf16":
+        return DTYPES[type]
+    try:
+        from ml_dtypes import bfloat16
+    except ModuleNotFoundError:
+        raise ValueError("bf16 needs ml_dtypes: pip install 'pyqbits[cli]'") from None
+    return np.dtype(bfloat16)
+
+
+def to_floats(x: np.ndarray, type: str) -> np.ndarray:
+    with np.errstate(over="ignore"):
+        return x.astype(float_dtype(type))
