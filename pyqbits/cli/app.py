@@ -86,7 +86,9 @@ def quantize(
     ] = None,
     pure: Annotated[bool, typer.Option("--pure", help="No mix of types, in a .gguf: one for all.")] = False,
     nonfinite: Annotated[str, typer.Option(help="NaN and infinity: raise, or zero.")] = "raise",
-    threads: Annotated[int | None, typer.Option(help="How many, instead of one for each CPU.")] = None,
+    threads: Annotated[
+        int | None, typer.Option(min=1, max=256, help="How many, instead of one a CPU.")
+    ] = None,
     force: Annotated[bool, typer.Option("--force", "-f", help="Overwrite existing output.")] = False,
     json: Json = False,
 ) -> None:

@@ -38,6 +38,7 @@ MIXES = {
 FILE_TYPES = {
     "iq2_xxs": 19, "iq2_xs": 20, "iq3_xxs": 23, "iq1_s": 24, "iq3_s": 26, "iq2_s": 28, "iq1_m": 31,
     "q3_K": 11, "q4_K": 14, "q5_K": 16, "tq1_0": 36, "tq2_0": 37, "mxfp4": 38, "nvfp4": 39, "q1_0": 40,
+    "q2_0": 41,
 }  # fmt: skip
 
 # What takes the place of a type whose blocks do not divide a row; where that does not fit either, f16.
@@ -76,10 +77,11 @@ class Choice(NamedTuple):
 
     def check(self, names: Sequence[str]) -> None:
         """Refuse types that there are not, and patterns that match nothing."""
+        known = {mix.base: None for mix in MIXES.values()} | dict.fromkeys(FILE_TYPES)
         for type in (self.base, *(type for _, type in self.exceptions)):
-            if type not in FLOATS and (type not in TYPES or TYPES[type].block == 1):
-                known = [*MIXES, *(type for type in FILE_TYPES if type not in MIXES)]
-                raise ValueError(f"unknown format {type!r} for a GGUF file; known are {', '.join(known)}")
+            if type not in known:
+                names = ", ".join({**dict.fromkeys(MIXES), **known})
+                raise ValueError(f"unknown format {type!r} for a GGUF file; known are {names}")
         for glob in (*self.include, *self.exclude, *(glob for glob, _ in self.exceptions)):
             if not any(fnmatchcase(name, glob) for name in names):
                 raise ValueError(f"no tensor name matches {glob!r}")

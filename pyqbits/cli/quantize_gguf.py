@@ -60,8 +60,8 @@ def quantize_gguf(
     report(results, models.Model([model], None), [path], json=json)
     if not json:
         for (asked, got), count in fallbacks.items():
-            block = TYPES[asked].block
-            tables.note(f"{got} instead of {asked}: {count} tensors, of rows that are no multiple of {block}")
+            tensors, block = f"{count} tensor{'s' * (count > 1)}", TYPES[asked].block
+            tables.note(f"{got} instead of {asked}: {tensors}, of rows that are no multiple of {block}")
 
 
 def new_metadata(source: gguf.File, choice: Choice) -> gguf.Metadata:
