@@ -76,8 +76,17 @@ enum qb_block {
 };
 
 enum qb_families {
-    QB_FAMILY_pack, QB_FAMILY_quant, QB_FAMILY_search, QB_FAMILY_dot, QB_FAMILY_matmul, QB_FAMILY_planes,
-    QB_FAMILY_blocks, QB_FAMILY_grids, QB_FAMILY_fixed,
+    QB_FAMILY_pack,
+    QB_FAMILY_quant,
+    QB_FAMILY_search,
+    QB_FAMILY_dot,
+    QB_FAMILY_operands,
+    QB_FAMILY_matmul,
+    QB_FAMILY_planes,
+    QB_FAMILY_gemv,
+    QB_FAMILY_blocks,
+    QB_FAMILY_grids,
+    QB_FAMILY_fixed,
     QB_FAMILY_COUNT
 };
 

@@ -85,6 +85,8 @@ static void load_piece(const struct qb_weights *w, void *state, const struct qb_
             interleave(codes + (x->start[i] - x->start[s]), sizeof run->codes[0], x->start[i + 1] - x->start[i], to);
     }
     piece->lines = piece->room;
+    piece->ahead_bytes = 0;
+    piece->in_planes = 0;
     // A parameter is a unit of four bytes too.
     const size_t stride = sizeof run->d[0], bytes = (end - s) * 4, at = s - first;
     interleave((const uint8_t *)(run->d[0] + at), stride, bytes, (uint8_t *)piece->d);

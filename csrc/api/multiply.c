@@ -73,10 +73,11 @@ static void multiply_rows(const struct multiplication *job, struct worker *worke
         end = qb_piece_end(x, s, &units);
         w->load(w, state, x, row, s, end, unit, piece);
         const struct qb_panel panel = {qb_stored_bits(w->format), end - s, x->units + s, piece->lines, piece->d,
-                                       w->format->zero == QB_ZERO_MIN ? piece->m : NULL, piece->z};
+                                       w->format->zero == QB_ZERO_MIN ? piece->m : NULL, piece->z, piece->ahead,
+                                       piece->ahead_bytes};
         const struct qb_activations part = {x->cols, x->planes, x->digits + unit * words * 4, x->sums + s * words,
                                             x->dx + s * x->cols, x->dxsum + s * x->cols};
-        w->kernels->panel(&panel, &part, worker->acc);
+        (piece->in_planes ? w->kernels->gemv : w->kernels->panel)(&panel, &part, worker->acc);
     }
 }
 

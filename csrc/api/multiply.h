@@ -17,6 +17,9 @@ struct qb_piece {
     float d[QB_PIECE_SEGMENTS * QB_LANES], m[QB_PIECE_SEGMENTS * QB_LANES];
     int32_t z[QB_PIECE_SEGMENTS * QB_LANES];
     const uint8_t *lines;
+    const uint8_t *ahead; // what the next piece is made of: ahead_bytes, a hint
+    size_t ahead_bytes;
+    int in_planes; // the codes are octets of code planes, for the kernel of family "gemv"
 };
 
 // A source of weights, 16 rows side by side. `load` fills a piece with segments [s, end) of stretch x,

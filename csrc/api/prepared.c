@@ -22,6 +22,15 @@ size_t qb_prepared_bytes(const qb_format *format, size_t rows, size_t cols)
     return layout.bytes * qb_ceil_div(rows, QB_LANES);
 }
 
+// Whether the segments before `end` are whole octets: those that end earlier than groups, blocks and rows do
+// are only the last of a row.
+static int whole_octets(const struct qb_stretch *x, size_t end)
+{
+    const struct qb_cut *const cut = &x->cut;
+    const size_t octet = 4 * QB_OCTET;
+    return (cut->group % octet == 0 || cut->group >= cut->cols) && (x->first + x->start[end]) % octet == 0;
+}
+
 // Codes of `units` units from the given one of a row on, as lines of the piece.
 static void load_lines(const struct qb_kernels *k, const struct qb_panel_layout *layout, const qb_format *format,
                        const uint8_t *panel, size_t unit, size_t units, struct qb_piece *piece)
@@ -65,11 +74,19 @@ static void load_params(const struct qb_kernels *k, const struct qb_panel_layout
 
 void qb_prepared_piece(const struct qb_kernels *k, const struct qb_panel_layout *layout, const qb_format *format,
                        const uint8_t *panel, const struct qb_stretch *x, size_t s, size_t end, size_t unit,
-                       struct qb_piece *piece)
+                       int in_planes, struct qb_piece *piece)
 {
     size_t units = 0;
     for (size_t i = s; i < end; i++) units += x->units[i];
-    load_lines(k, layout, format, panel, x->first_unit + unit, units, piece);
+    const uint8_t *const codes = panel + layout->codes + (x->first_unit + unit) / QB_OCTET * (size_t)format->bits * QB_LINE;
+    piece->ahead_bytes = units / QB_OCTET * (size_t)format->bits * QB_LINE;
+    piece->ahead = codes + piece->ahead_bytes;
+    piece->in_planes = in_planes && qb_stored_bits(format) == format->bits && whole_octets(x, end);
+    if (piece->in_planes) {
+        piece->lines = codes;
+    } else {
+        load_lines(k, layout, format, panel, x->first_unit + unit, units, piece);
+    }
     for (size_t i = s, next; i < end; i = next) {
         const size_t group = (x->first + x->start[i]) / layout->cut.group;
         next = end;
@@ -91,7 +108,8 @@ static void load_piece(const struct qb_weights *w, void *state, const struct qb_
     const struct source *const source = w->self;
     const struct qb_panel_layout *const layout = &source->layout;
     const uint8_t *const panel = source->p->panels + row / QB_LANES * layout->bytes;
-    qb_prepared_piece(w->kernels, layout, w->format, panel, x, s, end, unit, piece);
+    const int few = x->cols * (size_t)x->planes <= QB_GEMV_WORDS;
+    qb_prepared_piece(w->kernels, layout, w->format, panel, x, s, end, unit, few, piece);
 }
 
 int qb_prepared_matmul(const qb_prepared *p, const qb_floats *x, int planes, float *out, ptrdiff_t out_n,

@@ -9,9 +9,10 @@
 
 int qb_prepared_check(const qb_format *format, size_t rows, size_t cols, struct qb_panel_layout *layout);
 
-// Fills a piece with segments [s, end) of a stretch, which start `unit` units into it.
+// Fills a piece with segments [s, end) of a stretch, which start `unit` units into it; in_planes: codes may
+// stay in planes.
 void qb_prepared_piece(const struct qb_kernels *k, const struct qb_panel_layout *layout, const qb_format *format,
                        const uint8_t *panel, const struct qb_stretch *x, size_t s, size_t end, size_t unit,
-                       struct qb_piece *piece);
+                       int in_planes, struct qb_piece *piece);
 
 #endif

@@ -11,6 +11,18 @@
 
 #define ALL(word, bits) (((word) & (bits)) == (bits))
 
+#if QB_X86
+// The dot product in 8 lanes, or its twin with another encoding.
+static int has_avxvnni(const struct qb_cpuid *id)
+{
+#if defined(QB_EVEX_TWIN)
+    return ALL(id->leaf7_ebx, 1u << 16 | 1u << 31) && ALL(id->leaf7_ecx, 1u << 11) && ALL(id->xcr0, 0xe6);
+#else
+    return ALL(id->leaf7_1_eax, 1u << 4);
+#endif
+}
+#endif
+
 uint32_t qb_isa_mask_from(const struct qb_cpuid *id)
 {
     uint32_t mask = 1u << QB_ISA_scalar;
@@ -24,6 +36,7 @@ uint32_t qb_isa_mask_from(const struct qb_cpuid *id)
     if (!ALL(id->leaf7_ebx, BMI1 | AVX2 | BMI2) || !ALL(id->ext1_ecx, LZCNT)) return mask;
     if (!ALL(id->xcr0, YMM_STATE)) return mask;
     mask |= 1u << QB_ISA_avx2;
+    if (has_avxvnni(id)) mask |= 1u << QB_ISA_avxvnni;
     if (!ALL(id->leaf7_ebx, F | DQ | BW | vl) || !ALL(id->leaf7_ecx, VBMI | VNNI)) return mask;
     if (!ALL(id->xcr0, ZMM_STATE)) return mask;
     mask |= 1u << QB_ISA_avx512;
@@ -69,6 +82,10 @@ static uint32_t look(void)
         cpuid(7, 0, r);
         id.leaf7_ebx = r[1];
         id.leaf7_ecx = r[2];
+        if (r[0] >= 1) {
+            cpuid(7, 1, r);
+            id.leaf7_1_eax = r[0];
+        }
     }
     cpuid(0x80000000u, 0, r);
     if (r[0] >= 0x80000001u) {

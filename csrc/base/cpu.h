@@ -9,6 +9,7 @@ struct qb_cpuid {
     uint32_t max_leaf;
     uint32_t leaf1_ecx;
     uint32_t leaf7_ebx, leaf7_ecx;
+    uint32_t leaf7_1_eax; // leaf 7, subleaf 1; 0 where there is none
     uint32_t ext1_ecx; // leaf 0x80000001
     uint64_t xcr0;     // 0 where OSXSAVE is off
 };

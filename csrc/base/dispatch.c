@@ -12,16 +12,59 @@
 #include <string.h>
 
 static const struct qb_kernels tables[QB_ISA_COUNT] = {
-    [QB_ISA_scalar] = {QB_TABLE_pack(scalar) QB_TABLE_quant(scalar) QB_TABLE_search(scalar) QB_TABLE_dot(scalar)
-                           QB_TABLE_matmul(scalar) QB_TABLE_planes(scalar) QB_TABLE_blocks(scalar)
-                           QB_TABLE_grids(scalar) QB_TABLE_fixed(scalar)},
+    [QB_ISA_scalar] = {
+        QB_TABLE_pack(scalar)
+        QB_TABLE_quant(scalar)
+        QB_TABLE_search(scalar)
+        QB_TABLE_dot(scalar)
+        QB_TABLE_operands(scalar)
+        QB_TABLE_matmul(scalar)
+        QB_TABLE_planes(scalar)
+        QB_TABLE_gemv(scalar)
+        QB_TABLE_blocks(scalar)
+        QB_TABLE_grids(scalar)
+        QB_TABLE_fixed(scalar)
+    },
 #if QB_X86
-    [QB_ISA_avx2] = {QB_TABLE_pack(avx2) QB_TABLE_quant(avx2) QB_TABLE_search(avx2) QB_TABLE_dot(avx2)
-                         QB_TABLE_matmul(avx2) QB_TABLE_planes(avx2) QB_TABLE_blocks(scalar)
-                         QB_TABLE_grids(scalar) QB_TABLE_fixed(scalar)},
-    [QB_ISA_avx512] = {QB_TABLE_pack(avx512) QB_TABLE_quant(avx512) QB_TABLE_search(avx512) QB_TABLE_dot(avx512)
-                           QB_TABLE_matmul(avx512) QB_TABLE_planes(avx512) QB_TABLE_blocks(scalar)
-                           QB_TABLE_grids(scalar) QB_TABLE_fixed(scalar)},
+    [QB_ISA_avx2] = {
+        QB_TABLE_pack(avx2)
+        QB_TABLE_quant(avx2)
+        QB_TABLE_search(avx2)
+        QB_TABLE_dot(avx2)
+        QB_TABLE_operands(avx2)
+        QB_TABLE_matmul(avx2)
+        QB_TABLE_planes(avx2)
+        QB_TABLE_gemv(avx2)
+        QB_TABLE_blocks(scalar)
+        QB_TABLE_grids(scalar)
+        QB_TABLE_fixed(scalar)
+    },
+    [QB_ISA_avxvnni] = {
+        QB_TABLE_pack(avx2)
+        QB_TABLE_quant(avx2)
+        QB_TABLE_search(avx2)
+        QB_TABLE_dot(avx2)
+        QB_TABLE_operands(avx2)
+        QB_TABLE_matmul(avxvnni)
+        QB_TABLE_planes(avx2)
+        QB_TABLE_gemv(avxvnni)
+        QB_TABLE_blocks(scalar)
+        QB_TABLE_grids(scalar)
+        QB_TABLE_fixed(scalar)
+    },
+    [QB_ISA_avx512] = {
+        QB_TABLE_pack(avx512)
+        QB_TABLE_quant(avx512)
+        QB_TABLE_search(avx512)
+        QB_TABLE_dot(avx512)
+        QB_TABLE_operands(avx512)
+        QB_TABLE_matmul(avx512)
+        QB_TABLE_planes(avx512)
+        QB_TABLE_gemv(avx512)
+        QB_TABLE_blocks(scalar)
+        QB_TABLE_grids(scalar)
+        QB_TABLE_fixed(scalar)
+    },
 #endif
 };
 

@@ -27,6 +27,15 @@
 #endif
 
 #define QB_TARGET_AVX2 "avx2,fma,f16c,bmi,bmi2,lzcnt,popcnt"
+// The tier avxvnni is the VEX form of vpdpbusd in 8 lanes. With QB_EVEX_TWIN it is compiled to the EVEX form of
+// the same instruction, so that it can be tested where only that runs.
+#if defined(QB_EVEX_TWIN)
+#define QB_TARGET_AVXVNNI QB_TARGET_AVX2 ",avx512f,avx512vl,avx512vnni"
+#define QB_DPBUSD(sums, codes, digits) _mm256_dpbusd_epi32(sums, codes, digits)
+#else
+#define QB_TARGET_AVXVNNI QB_TARGET_AVX2 ",avxvnni"
+#define QB_DPBUSD(sums, codes, digits) _mm256_dpbusd_avx_epi32(sums, codes, digits)
+#endif
 #define QB_TARGET_AVX512                                                                      \
     "avx2,fma,f16c,bmi,bmi2,lzcnt,popcnt,avx512f,avx512bw,avx512dq,avx512vl,avx512vnni,avx512vbmi"
 
@@ -38,12 +47,15 @@
 #define QB_UNROLL
 #define QB_PIN(vector)
 #define QB_PREFETCH(address) ((void)(address))
+#define QB_STREAM_AHEAD(address) ((void)(address))
 #else
 #define QB_INLINE static inline __attribute__((always_inline))
 #define QB_UNROLL QB_PRAGMA(GCC unroll 16)
 #define QB_PIN(vector) __asm__ volatile("" : "+x"(vector))
 // Into the second-level cache; any address will do.
 #define QB_PREFETCH(address) __builtin_prefetch((address), 0, 2)
+// What is read once, front to back: fetch what lies this far ahead, and keep it out of the outer caches.
+#define QB_STREAM_AHEAD(address) __builtin_prefetch((address) + 4096, 0, 0)
 #endif
 
 #endif

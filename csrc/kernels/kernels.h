@@ -111,7 +111,7 @@ typedef double qb_error_fn(const float *x, const float *y, size_t n, struct qb_e
 // sums[3*s] = sum a*b, sums[3*s+1] = sum a, sums[3*s+2] = sum b; exact.
 typedef void qb_dot_fn(const uint8_t *a, const uint8_t *b, size_t n, size_t seg, int32_t *sums);
 
-// ---- family "matmul": codes times activations -----------------------------------------------------
+// ---- family "operands": the two sides of a multiply, laid out for it ----------------------------
 
 // Splits one activation block of n <= QB_BLOCK_MAX floats into `planes` (1..3) balanced base-256
 // digits. top = 127, 0x7F7F or 0x7F7F7F; amax = largest |x| (as integer bits). If amax is not finite
@@ -124,10 +124,7 @@ typedef int qb_split_fn(const float *x, size_t n, int planes, size_t stride, int
 // lines[(i/4)*4*QB_LANES + r*4 + i%4]. Writes ceil(n/4)*4*QB_LANES bytes, the last unit filled with 0.
 typedef void qb_interleave_fn(const uint8_t *rows, size_t stride, size_t n, uint8_t *lines);
 
-// Octets (8 lines of QB_LANES units) to code planes and back, for prepared matrices: an octet of codes
-// below 2^bits takes bits * 4 * QB_LANES bytes, laid out as planes_scalar.c says.
-typedef void qb_planes_pack_fn(const uint8_t *lines, size_t octets, int bits, uint8_t *out);
-typedef void qb_planes_unpack_fn(const uint8_t *in, size_t octets, int bits, uint8_t *lines);
+// ---- family "matmul": codes times activations ----------------------------------------------------
 
 // QB_LANES rows of weights times `cols` columns of activations, over `segments` runs of k. Segment s
 // covers units[s] units. Codes are unsigned bytes meaning code - z. For row r and column c, in segment
@@ -144,6 +141,8 @@ struct qb_panel {
     const float *d;       // [segments][QB_LANES]
     const float *m;       // [segments][QB_LANES] or NULL
     const int32_t *z;     // [segments][QB_LANES], each in [0, 255]
+    const uint8_t *ahead; // what will be read next: a hint to fetch `ahead_bytes` from there on
+    size_t ahead_bytes;
 };
 struct qb_activations {
     size_t cols;
@@ -155,6 +154,20 @@ struct qb_activations {
 };
 typedef void qb_panel_fn(const struct qb_panel *w, const struct qb_activations *x,
                          float *acc /* [cols][QB_LANES], added to */);
+
+// ---- family "planes": codes of prepared matrices -------------------------------------------------
+
+// Octets (8 lines of QB_LANES units) to code planes and back, for prepared matrices: an octet of codes
+// below 2^bits takes bits * 4 * QB_LANES bytes, laid out as planes_scalar.c says.
+typedef void qb_planes_pack_fn(const uint8_t *lines, size_t octets, int bits, uint8_t *out);
+typedef void qb_planes_unpack_fn(const uint8_t *in, size_t octets, int bits, uint8_t *lines);
+
+// ---- family "gemv": few activations ---------------------------------------------------------------
+
+// As qb_panel_fn, for few columns: cols * planes <= QB_GEMV_WORDS. w->lines holds the codes in code planes of
+// w->bits bits, so units[] are multiples of 8: segments are whole octets. Reading ahead of them is a hint only.
+#define QB_GEMV_WORDS 3
+typedef qb_panel_fn qb_gemv_fn;
 
 // ---- families "blocks" and "grids": block types to codes and parameters -------------------------------
 
@@ -190,7 +203,18 @@ typedef size_t qb_block_encode_fn(const float *x, size_t count, uint8_t *blocks)
 
 // ---- the table ------------------------------------------------------------------------------------
 
-#define QB_FAMILIES(X) X(pack) X(quant) X(search) X(dot) X(matmul) X(planes) X(blocks) X(grids) X(fixed)
+#define QB_FAMILIES(X) \
+    X(pack)            \
+    X(quant)           \
+    X(search)          \
+    X(dot)             \
+    X(operands)        \
+    X(matmul)          \
+    X(planes)          \
+    X(gemv)            \
+    X(blocks)          \
+    X(grids)           \
+    X(fixed)
 
 struct qb_kernels {
 #define X(family) const char *family##_isa; // the tier whose file serves this family here
@@ -216,6 +240,7 @@ struct qb_kernels {
     qb_panel_fn *panel;
     qb_planes_pack_fn *planes_pack;
     qb_planes_unpack_fn *planes_unpack;
+    qb_gemv_fn *gemv;
     qb_block_codes_fn *block_codes[QB_BLOCK_COUNT]; // NULL: QB_BLOCK_NONE
     qb_block_params_fn *block_params[QB_BLOCK_COUNT];
     qb_block_encode_fn *block_encode[QB_BLOCK_COUNT]; // NULL: types that are searched for, or never written
@@ -237,8 +262,9 @@ struct qb_kernels {
 #define QB_DECLARE_dot(isa) qb_dot_fn qb_dot_##isa;
 #define QB_DECLARE_planes(isa)                                                                    \
     qb_planes_pack_fn qb_planes_pack_##isa; qb_planes_unpack_fn qb_planes_unpack_##isa;
-#define QB_DECLARE_matmul(isa)                                                                    \
-    qb_split_fn qb_split_##isa; qb_interleave_fn qb_interleave_##isa; qb_panel_fn qb_panel_##isa;
+#define QB_DECLARE_gemv(isa) qb_gemv_fn qb_gemv_##isa;
+#define QB_DECLARE_operands(isa) qb_split_fn qb_split_##isa; qb_interleave_fn qb_interleave_##isa;
+#define QB_DECLARE_matmul(isa) qb_panel_fn qb_panel_##isa;
 #define QB_BLOCK_DECLARE(type, isa)                                                               \
     qb_block_codes_fn qb_codes_##type##_##isa; qb_block_params_fn qb_params_##type##_##isa;
 #define QB_DECLARE_blocks(isa) QB_BLOCKS_TYPES(QB_BLOCK_DECLARE, isa)
@@ -263,9 +289,10 @@ struct qb_kernels {
 #define QB_TABLE_dot(isa) .dot_isa = #isa, .dot = qb_dot_##isa,
 #define QB_TABLE_planes(isa)                                                                      \
     .planes_isa = #isa, .planes_pack = qb_planes_pack_##isa, .planes_unpack = qb_planes_unpack_##isa,
-#define QB_TABLE_matmul(isa)                                                                      \
-    .matmul_isa = #isa, .split = qb_split_##isa, .interleave = qb_interleave_##isa,               \
-    .panel = qb_panel_##isa,
+#define QB_TABLE_gemv(isa) .gemv_isa = #isa, .gemv = qb_gemv_##isa,
+#define QB_TABLE_operands(isa)                                                                    \
+    .operands_isa = #isa, .split = qb_split_##isa, .interleave = qb_interleave_##isa,
+#define QB_TABLE_matmul(isa) .matmul_isa = #isa, .panel = qb_panel_##isa,
 #define QB_BLOCK_TABLE(type, isa)                                                                 \
     .block_codes[QB_BLOCK_##type] = qb_codes_##type##_##isa,                                      \
     .block_params[QB_BLOCK_##type] = qb_params_##type##_##isa,
@@ -280,5 +307,6 @@ QB_FAMILIES(X)
 #define X(family) QB_DECLARE_##family(avx2) QB_DECLARE_##family(avx512)
 QB_FAMILIES(X)
 #undef X
+QB_DECLARE_matmul(avxvnni) QB_DECLARE_gemv(avxvnni)
 
 #endif

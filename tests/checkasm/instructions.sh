@@ -6,7 +6,7 @@ bad=0
 for object in "$@"; do
     case $object in
     *_avx512.o) wanted='%zmm' barred='^$' ;;
-    *_avx2.o) wanted='%ymm' barred='%zmm|%k[0-7]|%[xy]mm(1[6-9]|[23][0-9])' ;;
+    *_avx2.o | *_avxvnni.o) wanted='%ymm' barred='%zmm|%k[0-7]|%[xy]mm(1[6-9]|[23][0-9])' ;;
     *) wanted='' barred='\sv[a-z0-9]+\s.*%[xyz]mm' ;;
     esac
     code=$(objdump -d --no-show-raw-insn "$object")

@@ -1,0 +1,58 @@
+// SPDX-License-Identifier: Apache-2.0
+// The multiply of few words: memory sets its pace, so that codes go from planes to products without a
+// stop in between. Both halves of a line (rows 0..7, 8..15) share the broadcast of a word of digits.
+#include "pairs_avx2.h"
+
+#if QB_X86
+QB_TARGET_BEGIN(QB_TARGET_AVX2)
+
+// What is multiplied at a time: the codes, or of those of 7 and 8 bits the low or the high nibbles.
+QB_INLINE __m256i part_of(const uint8_t *octet, const int bits, const int high, const int unit, const int half)
+{
+    if (bits == 8) {
+        const __m256i line = load(octet + unit * LINE + half * (LINE / 2));
+        return _mm256_and_si256(high ? _mm256_srli_epi16(line, 4) : line, _mm256_set1_epi8(15));
+    }
+    if (bits < 7) return unit_of(octet, bits, unit, half);
+    return high ? unit_of(octet + 4 * LINE, 3, unit, half) : unit_of(octet, 4, unit, half);
+}
+
+// Units whose pairs of products 16 bits can hold: 2 * 128 * (2^bits - 1) each, below 2^15.
+#define FLUSH(bits) ((bits) == 5 ? 4 : (bits) == 6 ? 2 : 8)
+
+#define ADD_OCTET(words)                                                                          \
+    QB_INLINE void add_octet_##words(const uint8_t *octet, const int bits, const int high,        \
+                                     const int8_t *digits, __m256i *total)                        \
+    {                                                                                             \
+        sums16 pairs[2 * words];                                                                  \
+        QB_UNROLL for (int i = 0; i < 8; i++) {                                                   \
+            const __m256i lo = part_of(octet, bits, high, UNIT(i), 0);                            \
+            const __m256i hi = part_of(octet, bits, high, UNIT(i), 1);                            \
+            QB_UNROLL for (int j = 0; j < words; j++) {                                           \
+                const __m256i x = broadcast(digits + (UNIT(i) * words + j) * 4);                  \
+                if (i % FLUSH(bits) == 0) {                                                       \
+                    pairs[2 * j] = to_sums(_mm256_maddubs_epi16(lo, x));                          \
+                    pairs[2 * j + 1] = to_sums(_mm256_maddubs_epi16(hi, x));                      \
+                } else {                                                                          \
+                    pairs[2 * j] = add_pairs(pairs[2 * j], lo, x);                                \
+                    pairs[2 * j + 1] = add_pairs(pairs[2 * j + 1], hi, x);                        \
+                }                                                                                 \
+                QB_PIN(pairs[2 * j]);                                                             \
+                QB_PIN(pairs[2 * j + 1]);                                                         \
+            }                                                                                     \
+            if (i % FLUSH(bits) != FLUSH(bits) - 1) continue;                                     \
+            QB_UNROLL for (int j = 0; j < 2 * words; j++)                                         \
+                total[j] = _mm256_add_epi32(total[j], widen_sums(pairs[j]));                      \
+        }                                                                                         \
+    }
+ADD_OCTET(1)
+ADD_OCTET(2)
+ADD_OCTET(3)
+
+#define IN_NIBBLES(bits) ((bits) > 6)
+#include "gemv_ymm.h"
+
+void qb_gemv_avx2(const struct qb_panel *w, const struct qb_activations *x, float *acc) { gemv(w, x, acc); }
+
+QB_TARGET_END
+#endif

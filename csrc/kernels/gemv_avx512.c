@@ -1,0 +1,93 @@
+// SPDX-License-Identifier: Apache-2.0
+// The multiply of few words: memory sets its pace, so that codes go from planes to products without a
+// stop in between. vpternlogd masks and merges in one instruction (0xEA: c | (a & b)).
+#include "matmul_avx512.h"
+
+#if QB_X86
+QB_TARGET_BEGIN(QB_TARGET_AVX512)
+
+// A unit of an octet, from its planes.
+QB_INLINE __m512i unit_of(const uint8_t *octet, const int bits, const int unit)
+{
+    if (bits == 8) return _mm512_loadu_si512(octet + unit * LINE);
+    __m512i codes = _mm512_setzero_si512();
+    int shift = 0;
+    QB_UNROLL for (int width = 4; width; width /= 2) {
+        if (!(bits & width)) continue;
+        const int right = unit / width * width - shift; // 16-bit shifts: what crosses bytes is masked off
+        const __m512i line = _mm512_loadu_si512(octet + unit % width * LINE);
+        const __m512i moved =
+            right >= 0 ? _mm512_srli_epi16(line, (unsigned)right) : _mm512_slli_epi16(line, (unsigned)-right);
+        const __m512i mask = _mm512_set1_epi8((char)(((1 << width) - 1) << shift));
+        codes = shift ? _mm512_ternarylogic_epi32(moved, mask, codes, 0xEA) : _mm512_and_si512(moved, mask);
+        octet += width * LINE;
+        shift += width;
+    }
+    return codes;
+}
+
+// Units in an order that takes those of one line of planes one after another.
+#define UNIT(i) ((const int[8]){0, 4, 2, 6, 1, 5, 3, 7}[i])
+
+// A panel times `width` columns; words = width * planes. A sum is gathered in `chains` registers, since
+// vpdpbusd takes its time.
+#define GEMV(bits, planes, width, words, chains)                                                  \
+    static void gemv_u##bits##_##planes##x##width(const struct qb_panel *w,                       \
+                                                  const struct qb_activations *x, float *acc)     \
+    {                                                                                             \
+        const uint8_t *octet = w->lines;                                                          \
+        const int8_t *digits = x->digits;                                                         \
+        __m512 out[width];                                                                        \
+        QB_UNROLL for (size_t c = 0; c < width; c++) out[c] = _mm512_loadu_ps(acc + QB_LANES * c);\
+        for (size_t s = 0; s < w->segments; s++) {                                                \
+            sums32 total[chains * words];                                                         \
+            QB_UNROLL for (int j = 0; j < chains * words; j++)                                    \
+                total[j] = to_sums(_mm512_setzero_si512());                                       \
+            for (size_t n = w->units[s] / 8; n--; octet += bits * LINE, digits += 32 * words) {   \
+                QB_UNROLL for (int i = 0; i < bits; i++) QB_STREAM_AHEAD(octet + i * LINE);       \
+                QB_UNROLL for (int i = 0; i < 8; i++) {                                           \
+                    const __m512i codes = unit_of(octet, bits, UNIT(i));                          \
+                    QB_UNROLL for (int j = 0; j < words; j++) {                                   \
+                        const int to = i % chains * words + j;                                    \
+                        total[to] = add_dots(total[to], codes,                                    \
+                                             broadcast(digits + (UNIT(i) * words + j) * 4));      \
+                    }                                                                             \
+                }                                                                                 \
+            }                                                                                     \
+            QB_UNROLL for (int j = words; j < chains * words; j++)                                \
+                total[j % words] = to_sums(                                                       \
+                    _mm512_add_epi32(from_sums(total[j % words]), from_sums(total[j])));          \
+            const size_t row = s * QB_LANES, at = s * width;                                      \
+            QB_UNROLL for (size_t c = 0; c < width; c++) {                                        \
+                const __m512 t = join_planes(planes, total + planes * c,                          \
+                                             _mm512_loadu_si512(w->z + row),                      \
+                                             x->sums + (at + c) * planes);                        \
+                out[c] = add_scaled(out[c], w->d + row, x->dx[at + c], t);                        \
+            }                                                                                     \
+            if (w->m) {                                                                           \
+                QB_UNROLL for (size_t c = 0; c < width; c++)                                      \
+                    out[c] = add_product(out[c], w->m + row, x->dxsum[at + c]);                   \
+            }                                                                                     \
+        }                                                                                         \
+        QB_UNROLL for (size_t c = 0; c < width; c++) _mm512_storeu_ps(acc + QB_LANES * c, out[c]);\
+    }
+#define X(bits)                                                                                   \
+    GEMV(bits, 1, 1, 1, 4) GEMV(bits, 1, 2, 2, 2) GEMV(bits, 1, 3, 3, 2) GEMV(bits, 2, 1, 2, 2)   \
+    GEMV(bits, 3, 1, 3, 2)
+QB_WIDTHS(X)
+#undef X
+
+void qb_gemv_avx512(const struct qb_panel *w, const struct qb_activations *x, float *acc)
+{
+    typedef void gemv(const struct qb_panel *, const struct qb_activations *, float *);
+#define X(bits)                                                                                   \
+    [bits] = {{gemv_u##bits##_1x1, gemv_u##bits##_1x2, gemv_u##bits##_1x3},                       \
+              {gemv_u##bits##_2x1},                                                               \
+              {gemv_u##bits##_3x1}},
+    static gemv *const table[QB_MAX_BITS + 1][3][3] = {QB_WIDTHS(X)};
+#undef X
+    if (x->cols) table[w->bits][x->planes - 1][x->cols - 1](w, x, acc);
+}
+
+QB_TARGET_END
+#endif

@@ -1,0 +1,58 @@
+// SPDX-License-Identifier: Apache-2.0
+// The multiply of few words in 8 lanes, over what a tier defines before it includes this in its target region:
+// IN_NIBBLES(bits), whether codes are multiplied as two nibbles, and
+// add_octet_<words>(octet, bits, high, digits, total), which adds an octet (its codes, or their low or high
+// nibbles) times that many words of digits a unit: total[2*j], total[2*j + 1] are the sums of word j and rows
+// 0..7, 8..15.
+#include "matmul_ymm.h"
+
+// A panel times `width` columns; words = width * planes.
+#define GEMV(bits, planes, width, words)                                                          \
+    static void gemv_u##bits##_##planes##x##width(const struct qb_panel *w,                       \
+                                                  const struct qb_activations *x, float *acc)     \
+    {                                                                                             \
+        const uint8_t *octet = w->lines;                                                          \
+        const int8_t *digits = x->digits;                                                         \
+        __m256 out[2 * width];                                                                    \
+        QB_UNROLL for (size_t j = 0; j < 2 * width; j++) out[j] = _mm256_loadu_ps(acc + 8 * j);   \
+        for (size_t s = 0; s < w->segments; s++) {                                                \
+            __m256i total[2 * words], high[2 * words];                                            \
+            QB_UNROLL for (int j = 0; j < 2 * words; j++) {                                       \
+                total[j] = high[j] = _mm256_setzero_si256();                                      \
+            }                                                                                     \
+            for (size_t n = w->units[s] / 8; n--; octet += bits * LINE) {                         \
+                QB_UNROLL for (int i = 0; i < bits; i++) QB_STREAM_AHEAD(octet + i * LINE);       \
+                add_octet_##words(octet, bits, 0, digits, total);                                 \
+                if (IN_NIBBLES(bits)) add_octet_##words(octet, bits, 1, digits, high);            \
+                digits += 8 * 4 * words;                                                          \
+            }                                                                                     \
+            QB_UNROLL for (int j = 0; IN_NIBBLES(bits) && j < 2 * words; j++)                     \
+                total[j] = _mm256_add_epi32(total[j], _mm256_slli_epi32(high[j], 4));             \
+            const size_t at = s * width, row = s * QB_LANES;                                      \
+            QB_UNROLL for (size_t j = 0; j < 2 * width; j++) {                                    \
+                const size_t c = j / 2, half = j % 2;                                             \
+                const __m256 t = join_planes(planes, total + 2 * planes * c + half,               \
+                                             load(w->z + row + 8 * half),                         \
+                                             x->sums + (at + c) * planes);                        \
+                out[j] = add_scaled(out[j], w->d + row + 8 * half, x->dx[at + c], t);             \
+            }                                                                                     \
+            if (w->m) {                                                                           \
+                QB_UNROLL for (size_t j = 0; j < 2 * width; j++)                                  \
+                    out[j] = add_product(out[j], w->m + row + j % 2 * 8, x->dxsum[at + j / 2]);   \
+            }                                                                                     \
+        }                                                                                         \
+        QB_UNROLL for (size_t j = 0; j < 2 * width; j++) _mm256_storeu_ps(acc + 8 * j, out[j]);   \
+    }
+#define X(bits) GEMV(bits, 1, 1, 1) GEMV(bits, 1, 2, 2) GEMV(bits, 1, 3, 3) GEMV(bits, 2, 1, 2) GEMV(bits, 3, 1, 3)
+QB_WIDTHS(X)
+#undef X
+
+static void gemv(const struct qb_panel *w, const struct qb_activations *x, float *acc)
+{
+    typedef void few(const struct qb_panel *, const struct qb_activations *, float *);
+#define X(bits)                                                                                   \
+    [bits] = {{gemv_u##bits##_1x1, gemv_u##bits##_1x2, gemv_u##bits##_1x3}, {gemv_u##bits##_2x1}, {gemv_u##bits##_3x1}},
+    static few *const table[QB_MAX_BITS + 1][3][3] = {QB_WIDTHS(X)};
+#undef X
+    if (x->cols) table[w->bits][x->planes - 1][x->cols - 1](w, x, acc);
+}
