@@ -48,6 +48,21 @@ def test_quantize_equals_library(tmp_path, model, tensors, format, chunk, monkey
     assert sorted(p.name for p in tmp_path.iterdir()) == ["model.safetensors", "out.safetensors"]
 
 
+@pytest.mark.parametrize("format", ["q8_0", "q5_1", "tq2_0"])
+def test_quantize_to_block_types(tmp_path, format):
+    rng, out = np.random.default_rng(6), tmp_path / "out.safetensors"
+    tensors = {str(n): floats(rng, "F32", 3, n) for n in (512, 64, 33)} | {"b": floats(rng, "F32", 64)}
+    model = write_file(tmp_path / "m.safetensors", tensors)
+    text = run("quantize", model, "-o", out, "--format", format).stdout
+    opened = pyqbits.open(out)
+    for name in ("512", "64"):
+        got = "q4_0" if format == "tq2_0" and name == "64" else format
+        assert opened[name].tobytes() == pyqbits.quantize(array(tensors[name]), got).tobytes()
+        assert got == format or "q4_0 instead of tq2_0: 1 tensor, of rows that are no multiple of 256" in text
+    assert f"nothing instead of {format}: 1 tensor" in text
+    assert isinstance(opened["33"], np.ndarray) and isinstance(opened["b"], np.ndarray)
+
+
 def test_result_opens_with_safetensors(tmp_path, model, tensors):
     del tensors["f4"], tensors["f8"]  # which its NumPy side cannot hold
     write_file(model, tensors, {"format": "pt", "note": "ü [bold]"})

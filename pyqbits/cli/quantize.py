@@ -3,6 +3,7 @@
 import dataclasses
 import math
 import time
+from collections import Counter
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
 from fnmatch import fnmatchcase
@@ -15,9 +16,11 @@ from pyqbits import ErrorReport, FormatError
 
 from .. import storage
 from .._safetensors import DTYPE_BITS, Entry, Spec, Writer
-from ..formats import Format
+from ..formats import Format, as_format
 from ..gguf import TensorInfo
+from ..gguf.types import TYPES
 from . import models, tables
+from .mixes import FLOATS, fitting
 from .reports import combined
 
 CHUNK = 2 << 20  # bytes of input at a time: large enough to hide the cost of calls, small enough for a cache
@@ -35,7 +38,13 @@ class Options:
 
     def check(self) -> None:
         """Refuse values that the library does not know, before anything is read or written."""
-        pyqbits.quantize(np.zeros(1), self.format, search=self.search, nonfinite=self.nonfinite)
+        row = np.zeros(self.block)
+        pyqbits.quantize(row, self.format, search=self.search, nonfinite=self.nonfinite)
+
+    @property
+    def block(self) -> int:
+        """What rows must be multiples of."""
+        return TYPES[self.format.name].block if self.format.name in TYPES else 1
 
     def selects(self, entry: Entry) -> bool:
         """Whether a tensor is to be quantized."""
@@ -43,6 +52,15 @@ class Options:
             return False
         wanted = not self.include or any(fnmatchcase(entry.name, glob) for glob in self.include)
         return wanted and not any(fnmatchcase(entry.name, glob) for glob in self.exclude)
+
+    def format_for(self, entry: Entry) -> Format | None:
+        """The format that a tensor gets; None where it is copied."""
+        if not self.selects(entry):
+            return None
+        if entry.shape[-1] % self.block == 0:
+            return self.format
+        type = fitting(self.format.name, entry.shape[-1])
+        return None if type in FLOATS else as_format(type)
 
 
 @dataclasses.dataclass
@@ -66,7 +84,8 @@ def quantize_model(model: Path, output: Path, options: Options, *, force: bool, 
     outputs = output_files(found, output, force)
     shards = [models.MappedFile(path) for path in found.files]
     check_tensors(shards, options)
-    total = sum(entry.nbytes for shard in shards for entry in shard.entries.values())
+    entries = [entry for shard in shards for entry in shard.entries.values()]
+    total = sum(entry.nbytes for entry in entries)
     results: list[Result] = []
     with ExitStack() as stack:
         if found.index:
@@ -77,11 +96,18 @@ def quantize_model(model: Path, output: Path, options: Options, *, force: bool, 
         for shard, path, (specs, metadata) in zip(shards, outputs, plans, strict=True):
             writer = stack.enter_context(Writer(path, specs, metadata))
             for entry in shard.entries.values():
-                work = quantize_tensor if options.selects(entry) else copy_tensor
-                results.append(work(shard, entry, writer, options, advance))
+                format = options.format_for(entry)
+                if format:
+                    results.append(quantize_tensor(shard, entry, writer, format, options, advance))
+                else:
+                    results.append(copy_tensor(shard, entry, writer, advance))
     if found.index:
         models.write_index(found.index, outputs)
     report(results, found, outputs, json=json)
+    if not json:
+        asked, chosen = str(options.format), [entry for entry in entries if options.selects(entry)]
+        formats = [str(options.format_for(entry) or "nothing") for entry in chosen]
+        show_fallbacks(Counter((asked, got) for got in formats if got != asked))
 
 
 def output_files(model: models.Model, output: Path, force: bool) -> list[Path]:
@@ -138,8 +164,9 @@ def plan(shard: models.MappedFile, options: Options) -> tuple[list[Spec], dict[s
     specs: list[Spec] = []
     quantized = {}
     for entry in shard.entries.values():
-        if options.selects(entry):
-            stored = (options.format, entry.shape, len(entry.shape) - 1)
+        format = options.format_for(entry)
+        if format:
+            stored = (format, entry.shape, len(entry.shape) - 1)
             quantized[entry.name] = stored
             specs += storage.tensor_specs(entry.name, *stored)
         else:
@@ -158,7 +185,7 @@ def check_names(plans) -> None:
         names.add(spec.name)
 
 
-def copy_tensor(shard, entry: Entry, writer: Writer, options: Options, advance: Advance) -> Result:
+def copy_tensor(shard, entry: Entry, writer: Writer, advance: Advance) -> Result:
     start, at = time.perf_counter(), 0
     for piece in shard.pieces(entry, CHUNK):
         at = writer.write(entry.name, piece, at)
@@ -168,12 +195,15 @@ def copy_tensor(shard, entry: Entry, writer: Writer, options: Options, advance: 
     return Result(entry.name, entry.shape, entry.dtype, bits, entry.nbytes, entry.nbytes, None, seconds)
 
 
-def quantize_tensor(shard, entry: Entry, writer: Writer, options: Options, advance: Advance) -> Result:
+def quantize_tensor(
+    shard, entry: Entry, writer: Writer, format: Format, options: Options, advance: Advance
+) -> Result:
     """Quantize a tensor a chunk of rows at a time; one with a single scale for everything all at once."""
     start, row, reports = time.perf_counter(), 0, []
     ends: dict[str, int] = {}
-    for x in shard.rows(entry, entry.nbytes if options.format.per_tensor else CHUNK):
-        q = quantize_rows(x, entry, row, options.format, options.search, options.nonfinite)
+    search = options.search if options.search in format.searches else None
+    for x in shard.rows(entry, entry.nbytes if format.per_tensor else CHUNK):
+        q = quantize_rows(x, entry, row, format, search, options.nonfinite)
         reports.append(pyqbits.compare(x, q))
         for suffix, buffer in storage.tensor_buffers(q).items():
             ends[suffix] = writer.write(entry.name + suffix, buffer, ends.get(suffix, 0))
@@ -181,8 +211,7 @@ def quantize_tensor(shard, entry: Entry, writer: Writer, options: Options, advan
         advance(x.nbytes)
     seconds, after = time.perf_counter() - start, sum(ends.values())
     bpw = after * 8 / (row * entry.shape[-1])
-    name = str(options.format)
-    return Result(entry.name, entry.shape, name, bpw, entry.nbytes, after, combined(reports), seconds)
+    return Result(entry.name, entry.shape, str(format), bpw, entry.nbytes, after, combined(reports), seconds)
 
 
 def quantize_rows(
@@ -231,6 +260,13 @@ def report(results: list[Result], model: models.Model, outputs: list[Path], *, j
     if ratio < 1:
         ratio, what = 1 / ratio, "larger"
     tables.note(f"wrote {where}: {ratio:.2f} times {what}")
+
+
+def show_fallbacks(fallbacks: Counter[tuple[str, str]]) -> None:
+    """Say which types could not be had, since their blocks do not divide rows, and what took their place."""
+    for (asked, got), count in fallbacks.items():
+        tensors, block = f"{count} tensor{'s' * (count > 1)}", TYPES[asked].block
+        tables.note(f"{got} instead of {asked}: {tensors}, of rows that are no multiple of {block}")
 
 
 def cells(result: Result) -> list[str]:

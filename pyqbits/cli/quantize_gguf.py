@@ -16,7 +16,7 @@ from ..formats import Format, as_format
 from ..gguf.types import DTYPES, TYPES
 from . import models, tables
 from .mixes import FLOATS, Choice, plan
-from .quantize import CHUNK, Advance, Result, check_output, quantize_rows, report
+from .quantize import CHUNK, Advance, Result, check_output, quantize_rows, report, show_fallbacks
 from .reports import combined, float_report
 
 QUANTIZATION_VERSION = 2  # of the blocks' layout
@@ -59,9 +59,7 @@ def quantize_gguf(
             results.append(tensor.copy() if info.type == tensor.type else tensor.convert(settings))
     report(results, models.Model([model], None), [path], json=json)
     if not json:
-        for (asked, got), count in fallbacks.items():
-            tensors, block = f"{count} tensor{'s' * (count > 1)}", TYPES[asked].block
-            tables.note(f"{got} instead of {asked}: {tensors}, of rows that are no multiple of {block}")
+        show_fallbacks(fallbacks)
 
 
 def new_metadata(source: gguf.File, choice: Choice) -> gguf.Metadata:
