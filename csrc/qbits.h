@@ -77,6 +77,7 @@ enum qb_block {
 
 enum qb_families {
     QB_FAMILY_pack,
+    QB_FAMILY_params,
     QB_FAMILY_quant,
     QB_FAMILY_search,
     QB_FAMILY_dot,

@@ -52,7 +52,7 @@ const float *qb_load_floats(const struct qb_kernels *k, const qb_floats *x, size
     const char *from = (const char *)x->data + (ptrdiff_t)row * x->row_stride + (ptrdiff_t)col * x->col_stride;
     const size_t size = qb_float_bytes(x->dtype);
     if (n == 0) return tile;
-    if (x->col_stride == (ptrdiff_t)size && (uintptr_t)from % size == 0) {
+    if (x->col_stride == (ptrdiff_t)size && ((uintptr_t)from & (size - 1)) == 0) {
         if (x->dtype == QB_F32) return (const float *)from;
         widen(k, x->dtype, from, n, tile);
         return tile;

@@ -25,9 +25,9 @@ const float *qb_job_floats(struct qb_job *j, size_t row, size_t col, size_t n, i
 {
     float *const tile = j->work->tile;
     const float *x = qb_load_floats(j->k, &j->x, row, col, n, tile);
-    float lo, hi;
+    float extreme;
     *status = QB_OK;
-    if (!j->k->range(x, n, n, &lo, &hi)) return x;
+    if (!j->k->extremes(x, n, n, &extreme)) return x;
     for (size_t i = 0; i < n; i++) {
         if (!isfinite(x[i]) && !j->zero_nonfinite) {
             *status = qb_job_refuse(j, QB_ERR_NOT_FINITE, row, col + i, (double)x[i]);
@@ -36,16 +36,6 @@ const float *qb_job_floats(struct qb_job *j, size_t row, size_t col, size_t n, i
         tile[i] = isfinite(x[i]) ? x[i] : 0.0f;
     }
     return tile;
-}
-
-int qb_job_first_extreme(const float *x, size_t n, float hi, float *d)
-{
-    for (size_t i = 0; i < n; i++) {
-        if (fabsf(x[i]) != hi) continue;
-        if (x[i] > 0) *d = -*d;
-        return 1;
-    }
-    return 0;
 }
 
 void qb_job_encode(struct qb_job *j, const float *x, size_t n, size_t group, size_t first)
@@ -93,17 +83,6 @@ static void means_of_groups(struct qb_job *j, const float *x, size_t n, size_t g
     }
 }
 
-// Groups whose both ends are as far from zero, which are few, take the sign of the first.
-static void settle_ties(struct qb_work *w, const float *x, size_t n, size_t group)
-{
-    const size_t groups = qb_ceil_div(n, group);
-    int ties = 0;
-    for (size_t g = 0; g < groups; g++) ties |= w->hi[g] == -w->lo[g];
-    for (size_t g = 0; ties && g < groups; g++)
-        if (w->hi[g] == -w->lo[g])
-            qb_job_first_extreme(x + g * group, qb_min(group, n - g * group), w->hi[g], w->d + g);
-}
-
 static int params_of_groups(struct qb_job *j, size_t row, size_t col, const float *x, size_t n, size_t group)
 {
     const qb_format *const f = &j->out.format;
@@ -112,31 +91,31 @@ static int params_of_groups(struct qb_job *j, size_t row, size_t col, const floa
     if (qb_affine_takes_means(f)) {
         means_of_groups(j, x, n, group);
     } else {
-        qb_affine_from_ranges(f, w->lo, w->hi, groups, &j->params);
-        if (f->zero == QB_ZERO_NONE) settle_ties(w, x, n, group);
+        qb_affine_from_ends(f, w->lo, w->hi, groups, &j->params);
     }
     const size_t bad = qb_affine_settle(j->k, f, w->lo, groups, &j->params);
     if (bad == groups) return QB_OK;
-    const double far = w->hi[bad] > -w->lo[bad] ? w->hi[bad] : w->lo[bad];
-    return qb_job_refuse(j, QB_ERR_SCALE_RANGE, row, col + bad * group, far);
+    const float far = qb_affine_farthest(f, w->lo[bad], w->hi[bad]);
+    return qb_job_refuse(j, QB_ERR_SCALE_RANGE, row, col + bad * group, (double)far);
 }
 
+// Of every two lines one: processors fetch the other with it.
 static void fetch_third(const float *x, size_t n, size_t third)
 {
-    for (size_t i = third * n / 3; i < (third + 1) * n / 3; i += 64 / sizeof *x) QB_PREFETCH(x + i);
+    for (size_t i = third * n / 3; i < (third + 1) * n / 3; i += 128 / sizeof *x) QB_PREFETCH(x + i);
 }
 
-// Groups [first, first + groups) of a row, from floats to stored.
-static int quantize_groups(struct qb_job *j, size_t row, size_t first, size_t groups, size_t group)
+// Columns [col, col + n) of a row, which are whole groups, from floats to stored; `at`: where the
+// parameters of the first go.
+static int quantize_groups(struct qb_job *j, size_t row, size_t col, size_t n, size_t group, size_t at)
 {
     struct qb_work *const w = j->work;
-    const size_t col = first * group, n = qb_min(groups * group, j->x.cols - col);
     const float *x = qb_load_floats(j->k, &j->x, row, col, n, w->tile);
     int status;
-    if (j->k->range(x, n, group, w->lo, w->hi)) {
+    if (qb_affine_ends(j->k, &j->out.format, x, n, group, w->lo, w->hi)) {
         x = qb_job_floats(j, row, col, n, &status);
         if (status) return status;
-        j->k->range(x, n, group, w->lo, w->hi);
+        qb_affine_ends(j->k, &j->out.format, x, n, group, w->lo, w->hi);
     }
     // The next tile comes from memory while this one is computed, a third at a time: more lines at once
     // than the core can wait for would hold it up.
@@ -148,7 +127,7 @@ static int quantize_groups(struct qb_job *j, size_t row, size_t first, size_t gr
     fetch_third(x + n, ahead, 1);
     qb_job_encode(j, x, n, group, 0);
     fetch_third(x + n, ahead, 2);
-    qb_job_store(j, row * qb_matrix_groups(&j->out) + first, groups);
+    qb_job_store(j, at, qb_ceil_div(n, group));
     return QB_OK;
 }
 
@@ -227,6 +206,7 @@ struct quantizing {
     struct qb_job job;
     int is_long;
     size_t groups, at_once; // of a row
+    size_t columns;         // of the groups that go together
     size_t units, units_a_row;
     struct outcome outcomes[QB_MOST_THREADS];
 };
@@ -234,12 +214,16 @@ struct quantizing {
 static int quantize_units(struct qb_job *j, const struct quantizing *all, size_t from, size_t to)
 {
     if (all->is_long) return qb_quantize_long(j, from, to);
-    for (size_t unit = from; unit < to; unit++) {
-        const size_t row = unit / all->units_a_row, first = unit % all->units_a_row * all->at_once;
-        qb_job_start(j, row, first);
-        const int status =
-            quantize_groups(j, row, first, qb_min(all->at_once, all->groups - first), qb_matrix_group(&j->out));
-        if (status) return status;
+    for (size_t unit = from, next; unit < to; unit = next) { // those of a row together
+        const size_t row = unit / all->units_a_row, first = unit % all->units_a_row;
+        next = qb_min(to, unit + all->units_a_row - first);
+        qb_job_start(j, row, first * all->at_once);
+        for (size_t i = first; i < first + next - unit; i++) {
+            const size_t col = i * all->columns, n = qb_min(all->columns, j->x.cols - col);
+            const size_t at = row * all->groups + i * all->at_once;
+            const int status = quantize_groups(j, row, col, n, qb_matrix_group(&j->out), at);
+            if (status) return status;
+        }
         qb_job_end(j);
     }
     return QB_OK;
@@ -298,6 +282,7 @@ int qb_quantize(const qb_floats *x, int search, const float *importance, size_t 
     all.is_long = out->format.per_tensor || qb_matrix_group(&j->out) > QB_GROUP_IN_TILE;
     all.groups = qb_matrix_groups(&j->out);
     all.at_once = groups_at_once(j);
+    all.columns = all.at_once * qb_matrix_group(&j->out);
     all.units_a_row = all.is_long ? 1 : qb_ceil_div(all.groups, all.at_once);
     all.units = out->format.per_tensor ? 1 : j->x.rows * all.units_a_row;
     const size_t work = search == QB_SEARCH_RTN ? size : 16 * size;

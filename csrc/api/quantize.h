@@ -42,10 +42,6 @@ int qb_job_refuse(struct qb_job *j, int status, size_t row, size_t col, double v
 // n <= QB_TILE floats of a row, with what is not finite refused or replaced by zero.
 const float *qb_job_floats(struct qb_job *j, size_t row, size_t col, size_t n, int *status);
 
-// Changes the sign of *d, made from a least value as far from zero as hi, if hi comes first in x.
-// Returns nonzero if either was found.
-int qb_job_first_extreme(const float *x, size_t n, float hi, float *d);
-
 // Codes of x[0..n), whose groups' parameters start at the first-th, to the packed row.
 void qb_job_encode(struct qb_job *j, const float *x, size_t n, size_t group, size_t first);
 

@@ -61,23 +61,26 @@ static size_t lane_piece(void *self, size_t i, const float **x, const float **w)
     return length;
 }
 
-static int find_range(struct long_group *g, float *lo, float *hi)
+// Those of all pieces, from those of each.
+static int find_ends(struct long_group *g, float *lo, float *hi)
 {
     struct qb_job *const j = g->job;
+    const qb_format *const f = &j->out.format;
     for (size_t i = 0; i < g->rows * g->pieces_a_row; i++) {
         size_t row, col;
         const size_t n = locate(g, i, &row, &col);
         const float *x = qb_load_floats(j->k, &j->x, row, col, n, j->work->tile);
-        float least, greatest;
-        if (j->k->range(x, n, n, &least, &greatest)) {
+        float least = 0, greatest;
+        if (qb_affine_ends(j->k, f, x, n, n, &least, &greatest)) {
             int status;
             x = qb_job_floats(j, row, col, n, &status);
             if (status) return status;
             g->replaced = 1;
-            j->k->range(x, n, n, &least, &greatest);
+            qb_affine_ends(j->k, f, x, n, n, &least, &greatest);
         }
+        const int greater = f->zero == QB_ZERO_NONE ? fabsf(greatest) > fabsf(*hi) : greatest > *hi;
         *lo = i == 0 || least < *lo ? least : *lo;
-        *hi = i == 0 || greatest > *hi ? greatest : *hi;
+        *hi = i == 0 || greater ? greatest : *hi;
     }
     return QB_OK;
 }
@@ -99,15 +102,6 @@ static void find_means(const struct long_group *g, float lo, float hi)
         if (pass == 1) qb_means_split(&s);
     }
     qb_affine_from_means(f, &s, lo, hi, j->params.d, j->params.m);
-}
-
-static void find_first_extreme(const struct long_group *g, float hi)
-{
-    for (size_t i = 0; i < g->rows * g->pieces_a_row; i++) {
-        size_t row, col;
-        const size_t n = locate(g, i, &row, &col);
-        if (qb_job_first_extreme(load(g, row, col, n), n, hi, g->job->params.d)) return;
-    }
 }
 
 static void search(struct long_group *g)
@@ -134,16 +128,12 @@ static int quantize_group(struct long_group *g, size_t at)
     struct qb_job *const j = g->job;
     const qb_format *const f = &j->out.format;
     float lo = 0, hi = 0;
-    const int status = find_range(g, &lo, &hi);
+    const int status = find_ends(g, &lo, &hi);
     if (status) return status;
-    if (qb_affine_takes_means(f)) {
-        find_means(g, lo, hi);
-    } else {
-        qb_affine_from_ranges(f, &lo, &hi, 1, &j->params);
-        if (f->zero == QB_ZERO_NONE && hi == -lo) find_first_extreme(g, hi);
-    }
+    if (qb_affine_takes_means(f)) find_means(g, lo, hi);
+    else qb_affine_from_ends(f, &lo, &hi, 1, &j->params);
     if (qb_affine_settle(j->k, f, &lo, 1, &j->params) == 0)
-        return qb_job_refuse(j, QB_ERR_SCALE_RANGE, g->row, g->col, hi > -lo ? hi : lo);
+        return qb_job_refuse(j, QB_ERR_SCALE_RANGE, g->row, g->col, (double)qb_affine_farthest(f, lo, hi));
     if (j->search != QB_SEARCH_RTN) search(g);
     for (size_t i = 0; i < g->rows * g->pieces_a_row; i++) {
         size_t row, col;

@@ -14,6 +14,7 @@
 static const struct qb_kernels tables[QB_ISA_COUNT] = {
     [QB_ISA_scalar] = {
         QB_TABLE_pack(scalar)
+        QB_TABLE_params(scalar)
         QB_TABLE_quant(scalar)
         QB_TABLE_search(scalar)
         QB_TABLE_dot(scalar)
@@ -28,6 +29,7 @@ static const struct qb_kernels tables[QB_ISA_COUNT] = {
 #if QB_X86
     [QB_ISA_avx2] = {
         QB_TABLE_pack(avx2)
+        QB_TABLE_params(avx2)
         QB_TABLE_quant(avx2)
         QB_TABLE_search(avx2)
         QB_TABLE_dot(avx2)
@@ -41,6 +43,7 @@ static const struct qb_kernels tables[QB_ISA_COUNT] = {
     },
     [QB_ISA_avxvnni] = {
         QB_TABLE_pack(avx2)
+        QB_TABLE_params(avx2)
         QB_TABLE_quant(avx2)
         QB_TABLE_search(avx2)
         QB_TABLE_dot(avx2)
@@ -54,6 +57,7 @@ static const struct qb_kernels tables[QB_ISA_COUNT] = {
     },
     [QB_ISA_avx512] = {
         QB_TABLE_pack(avx512)
+        QB_TABLE_params(avx512)
         QB_TABLE_quant(avx512)
         QB_TABLE_search(avx512)
         QB_TABLE_dot(avx512)

@@ -64,14 +64,25 @@ void qb_affine_from_means(const qb_format *format, const struct qb_means *s, flo
 static float below_zero(float x) { return x < 0.0f ? x : 0.0f; }
 static float above_zero(float x) { return x > 0.0f ? x : 0.0f; }
 
-void qb_affine_from_ranges(const qb_format *format, const float *lo, const float *hi, size_t n,
-                           const struct qb_params *p)
+int qb_affine_ends(const struct qb_kernels *k, const qb_format *format, const float *x, size_t n,
+                   size_t group, float *lo, float *hi)
+{
+    return format->zero == QB_ZERO_NONE ? k->extremes(x, n, group, hi) : k->range(x, n, group, lo, hi);
+}
+
+float qb_affine_farthest(const qb_format *format, float lo, float hi)
+{
+    return format->zero == QB_ZERO_NONE || hi > -lo ? hi : lo;
+}
+
+void qb_affine_from_ends(const qb_format *format, const float *lo, const float *hi, size_t n,
+                         const struct qb_params *p)
 {
     const float top = (float)((1 << format->bits) - 1);
-    const float step = -1.0f / (float)(1 << (format->bits - 1)); // a power of two: as exact as dividing
+    const float step = (float)(1 << (QB_MAX_BITS - format->bits)) * -0x1p-7f; // -1/h: as exact as dividing
     switch (format->zero) {
     case QB_ZERO_NONE:
-        for (size_t g = 0; g < n; g++) p->d[g] = (hi[g] > -lo[g] ? hi[g] : lo[g]) * step;
+        for (size_t g = 0; g < n; g++) p->d[g] = hi[g] * step;
         break;
     case QB_ZERO_MIN: // the rest in qb_affine_settle, from the rounded minimum
         for (size_t g = 0; g < n; g++) p->m[g] = lo[g];
@@ -95,17 +106,20 @@ size_t qb_affine_settle(const struct qb_kernels *k, const qb_format *format, con
         // Here d still is the upper end: hi, or at one bit (top is 1) the upper mean.
         for (size_t g = 0; g < n; g++) d[g] = (d[g] - m[g]) / top;
     }
-    qb_round_scales(k, format->scale, d, n);
-    for (size_t g = 0; g < n; g++) bad |= !(fabsf(d[g] * far + m[g]) <= FLT_MAX);
+    if (format->scale == QB_F16) { // if m is infinite d is, and the value of two finite halves is finite
+        bad = k->scales_f16(d, n, inv);
+    } else {
+        qb_round_scales(k, format->scale, d, n);
+        for (size_t g = 0; g < n; g++) bad |= !(fabsf(d[g] * far + m[g]) <= FLT_MAX);
+        for (size_t g = 0; g < n; g++) {
+            const float inverse = 1.0f / d[g];
+            const int usable = fabsf(inverse) <= FLT_MAX;
+            inv[g] = usable ? inverse : 0.0f;
+            d[g] = usable ? d[g] : 0.0f;
+        }
+    }
     for (size_t g = 0; bad && g < n; g++)
         if (!(fabsf(d[g] * far + m[g]) <= FLT_MAX)) return g;
-
-    for (size_t g = 0; g < n; g++) {
-        const float inverse = 1.0f / d[g];
-        const int usable = fabsf(inverse) <= FLT_MAX;
-        inv[g] = usable ? inverse : 0.0f;
-        d[g] = usable ? d[g] : 0.0f;
-    }
     if (format->zero == QB_ZERO_POINT) {
         // Small enough for its fraction to round off against 1.5 * 2^23, as rintf would but in line.
         float *const restrict z = p->z;

@@ -32,10 +32,15 @@ void qb_means_second(struct qb_means *s, const float *x, size_t n);
 void qb_affine_from_means(const qb_format *format, const struct qb_means *s, float lo, float hi, float *d,
                           float *m);
 
-// Unrounded d and m of n groups from their least and greatest value. Symmetric: where both are as far
-// from zero d is that of lo; the caller changes its sign if a hi comes first.
-void qb_affine_from_ranges(const qb_format *format, const float *lo, const float *hi, size_t n,
-                           const struct qb_params *p);
+// What the parameters of groups derive from, as kernels.h has it: the extremes, in hi, where the format is
+// symmetric; least and greatest value otherwise. Nonzero if not every x is finite.
+int qb_affine_ends(const struct qb_kernels *k, const qb_format *format, const float *x, size_t n,
+                   size_t group, float *lo, float *hi);
+float qb_affine_farthest(const qb_format *format, float lo, float hi); // the end of larger magnitude
+
+// Unrounded d and m of n groups from their ends.
+void qb_affine_from_ends(const qb_format *format, const float *lo, const float *hi, size_t n,
+                         const struct qb_params *p);
 
 // Rounds d and m to the scale type, derives inv and z, turns groups without a usable inverse into zero
 // groups. Returns the first group whose d or m is infinite, n if there is none.

@@ -87,10 +87,15 @@ void qb_store_scales(const struct qb_kernels *k, int scale, void *scales, size_t
         memcpy(to, x, n * 4);
         return;
     }
+    qb_narrow_f16_fn *const narrow = scale == QB_F16 ? k->narrow_f16 : k->narrow_bf16;
+    if (((uintptr_t)to & 1) == 0) {
+        narrow(x, n, (uint16_t *)(void *)to);
+        return;
+    }
     uint16_t half[RUN];
     for (size_t i = 0; i < n; i += RUN) {
         const size_t count = qb_min(n - i, RUN);
-        (scale == QB_F16 ? k->narrow_f16 : k->narrow_bf16)(x + i, count, half);
+        narrow(x + i, count, half);
         memcpy(to + 2 * i, half, 2 * count);
     }
 }

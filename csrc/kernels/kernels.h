@@ -42,12 +42,26 @@ typedef uint64_t qb_narrow_fn(const void *codes, size_t n, uint8_t bias, uint8_t
 typedef void qb_stream_fn(const void *src, size_t bytes, void *dst);
 typedef void qb_fence_fn(void);
 
-// ---- family "quant": floats to codes and back ----------------------------------------------------
+// ---- family "params": what groups of floats are quantized by ---------------------------------------
 
 // Elements in a run are cut into groups of `group` from its start; the last one may be short.
 // G = ceil(n/group) is the number of groups. n >= 1, group >= 1 (possibly larger than n).
 
-// A NaN made by arithmetic on these floats may have any payload and sign.
+// lo[g], hi[g] = least and greatest value of each group, never -0.0 (a zero result is +0.0).
+// Returns 0 if every x is finite; otherwise nonzero, and lo, hi hold anything.
+typedef int qb_range_fn(const float *x, size_t n, size_t group, float *lo, float *hi);
+
+// extreme[g] = the value of largest magnitude of each group, the first of them; +0.0 where all are zero.
+// Returns as range does.
+typedef int qb_extremes_fn(const float *x, size_t n, size_t group, float *extreme);
+
+// Rounds scales, none of them a NaN, to half precision: d[i] = float(half(d[i])), inv[i] = 1 / d[i];
+// both +0.0 where that division does not give a finite number. Returns nonzero if a d is infinite.
+typedef int qb_scales_f16_fn(float *d, size_t n, float *inv);
+
+// ---- family "quant": floats to codes and back ----------------------------------------------------
+
+// Groups as above. A NaN made by arithmetic on these floats may have any payload and sign.
 
 // IEEE half <-> float, and float to bfloat16 (the other way is a shift, base/float16.h). Narrowing rounds
 // to nearest even, overflow gives infinity. A NaN becomes the canonical quiet one (0x7FC00000, 0x7E00,
@@ -55,10 +69,6 @@ typedef void qb_fence_fn(void);
 typedef void qb_widen_f16_fn(const uint16_t *x, size_t n, float *out);
 typedef void qb_narrow_f16_fn(const float *x, size_t n, uint16_t *out);
 typedef void qb_narrow_bf16_fn(const float *x, size_t n, uint16_t *out);
-
-// lo[g], hi[g] = least and greatest value of each group, never -0.0 (a zero result is +0.0).
-// Returns 0 if every x is finite; otherwise nonzero, and lo, hi hold anything.
-typedef int qb_range_fn(const float *x, size_t n, size_t group, float *lo, float *hi);
 
 // codes[i] = (uint8_t)(int)clamp(rint((x[i] - off[g]) * inv[g]) + z[g], lo, hi), every operation
 // rounded to float on its own, rint to nearest even; clamp(t) is first t > lo ? t : lo (so that a NaN
@@ -205,6 +215,7 @@ typedef size_t qb_block_encode_fn(const float *x, size_t count, uint8_t *blocks)
 
 #define QB_FAMILIES(X) \
     X(pack)            \
+    X(params)          \
     X(quant)           \
     X(search)          \
     X(dot)             \
@@ -225,10 +236,12 @@ struct qb_kernels {
     qb_narrow_fn *narrow_16, *narrow_32, *narrow_64;
     qb_stream_fn *stream;
     qb_fence_fn *fence;
+    qb_range_fn *range;
+    qb_extremes_fn *extremes;
+    qb_scales_f16_fn *scales_f16;
     qb_widen_f16_fn *widen_f16;
     qb_narrow_f16_fn *narrow_f16;
     qb_narrow_bf16_fn *narrow_bf16;
-    qb_range_fn *range;
     qb_encode_fn *encode;
     qb_decode_fn *decode;
     qb_fit_fn *fit;
@@ -253,10 +266,13 @@ struct qb_kernels {
     QB_PACK_WIDTH(5, isa) QB_PACK_WIDTH(6, isa) QB_PACK_WIDTH(7, isa) QB_PACK_WIDTH(8, isa)       \
     qb_narrow_fn qb_narrow_16_##isa, qb_narrow_32_##isa, qb_narrow_64_##isa;                      \
     qb_stream_fn qb_stream_##isa; qb_fence_fn qb_fence_##isa;
+#define QB_DECLARE_params(isa)                                                                    \
+    qb_range_fn qb_range_##isa; qb_extremes_fn qb_extremes_##isa;                                 \
+    qb_scales_f16_fn qb_scales_f16_##isa;
 #define QB_DECLARE_quant(isa)                                                                     \
     qb_widen_f16_fn qb_widen_f16_##isa; qb_narrow_f16_fn qb_narrow_f16_##isa;                     \
     qb_narrow_bf16_fn qb_narrow_bf16_##isa;                                                       \
-    qb_range_fn qb_range_##isa; qb_encode_fn qb_encode_##isa; qb_decode_fn qb_decode_##isa;
+    qb_encode_fn qb_encode_##isa; qb_decode_fn qb_decode_##isa;
 #define QB_DECLARE_search(isa)                                                                    \
     qb_fit_fn qb_fit_##isa; qb_trial_fn qb_trial_##isa; qb_error_fn qb_error_##isa;
 #define QB_DECLARE_dot(isa) qb_dot_fn qb_dot_##isa;
@@ -280,10 +296,13 @@ struct qb_kernels {
     .pack_isa = #isa, .pack = QB_TABLE_WIDTHS(pack, isa), .unpack = QB_TABLE_WIDTHS(unpack, isa), \
     .narrow_16 = qb_narrow_16_##isa, .narrow_32 = qb_narrow_32_##isa,                             \
     .narrow_64 = qb_narrow_64_##isa, .stream = qb_stream_##isa, .fence = qb_fence_##isa,
+#define QB_TABLE_params(isa)                                                                      \
+    .params_isa = #isa, .range = qb_range_##isa, .extremes = qb_extremes_##isa,                   \
+    .scales_f16 = qb_scales_f16_##isa,
 #define QB_TABLE_quant(isa)                                                                       \
     .quant_isa = #isa, .widen_f16 = qb_widen_f16_##isa, .narrow_f16 = qb_narrow_f16_##isa,        \
     .narrow_bf16 = qb_narrow_bf16_##isa,                                                          \
-    .range = qb_range_##isa, .encode = qb_encode_##isa, .decode = qb_decode_##isa,
+    .encode = qb_encode_##isa, .decode = qb_decode_##isa,
 #define QB_TABLE_search(isa)                                                                      \
     .search_isa = #isa, .fit = qb_fit_##isa, .trial = qb_trial_##isa, .error = qb_error_##isa,
 #define QB_TABLE_dot(isa) .dot_isa = #isa, .dot = qb_dot_##isa,

@@ -73,115 +73,6 @@ void qb_narrow_bf16_avx2(const float *x, size_t n, uint16_t *out)
     for (; i < n; i++) out[i] = qb_f32_to_bf16(x[i]);
 }
 
-// ---- range ------------------------------------------------------------------------------------------
-
-// Least and greatest value of one group, or of several, spread over lanes.
-struct extent {
-    __m256 lo, hi;
-};
-
-QB_INLINE struct extent extent_of_16(__m256 a, __m256 b, __m256 *bad)
-{
-    const __m256 zero = _mm256_setzero_ps();
-    // 0 of either sign, but NaN where a or b has one or an infinity.
-    *bad = _mm256_or_ps(*bad, _mm256_fmadd_ps(b, zero, _mm256_mul_ps(a, zero)));
-    return (struct extent){_mm256_min_ps(a, b), _mm256_max_ps(a, b)};
-}
-
-// Of one group of len elements. What is taken first overlaps what the loop takes, so that nothing
-// is left over; a group of less than eight is filled up with copies of its first element.
-QB_INLINE struct extent extent_of(const float *x, size_t len, __m256 *bad)
-{
-    static const int32_t masks[15] = {-1, -1, -1, -1, -1, -1, -1};
-    if (len < 8) {
-        const __m256i mask = _mm256_loadu_si256((const __m256i *)(masks + 7 - len));
-        const __m256 some = _mm256_maskload_ps(x, mask);
-        const __m256 v = _mm256_blendv_ps(_mm256_broadcast_ss(x), some, _mm256_castsi256_ps(mask));
-        return extent_of_16(v, v, bad);
-    }
-    const __m256 last = _mm256_loadu_ps(x + len - 8);
-    struct extent e = extent_of_16(_mm256_loadu_ps(len < 16 ? x : x + len - 16), last, bad);
-    for (size_t i = 0; i + 16 < len; i += 16) {
-        const struct extent f = extent_of_16(_mm256_loadu_ps(x + i), _mm256_loadu_ps(x + i + 8),
-                                             bad);
-        e.lo = _mm256_min_ps(e.lo, f.lo);
-        e.hi = _mm256_max_ps(e.hi, f.hi);
-    }
-    return e;
-}
-
-// The transposing reduction of eight groups: each step halves the lanes that a group takes and joins
-// two registers, the lanes of p and q that meet being those of first_of and second_of. After steps
-// 0, 1 and 2 the groups are in the order 0 2 4 6 1 3 5 7.
-QB_INLINE __m256 first_of(__m256 p, __m256 q, const int step)
-{
-    return step == 0   ? _mm256_blend_ps(p, q, 0xF0)
-           : step == 1 ? _mm256_blend_ps(p, q, 0xCC)
-                       : _mm256_shuffle_ps(p, q, _MM_SHUFFLE(2, 0, 2, 0));
-}
-
-QB_INLINE __m256 second_of(__m256 p, __m256 q, const int step)
-{
-    return step == 0   ? _mm256_permute2f128_ps(p, q, 0x21)
-           : step == 1 ? _mm256_shuffle_ps(p, q, _MM_SHUFFLE(1, 0, 3, 2))
-                       : _mm256_shuffle_ps(p, q, _MM_SHUFFLE(3, 1, 3, 1));
-}
-
-QB_INLINE struct extent join(struct extent a, struct extent b, const int step)
-{
-    return (struct extent){_mm256_min_ps(first_of(a.lo, b.lo, step), second_of(a.lo, b.lo, step)),
-                           _mm256_max_ps(first_of(a.hi, b.hi, step), second_of(a.hi, b.hi, step))};
-}
-
-QB_INLINE struct extent extent_of_2(const float *x, size_t group, __m256 *bad)
-{
-    const struct extent a = extent_of(x, group, bad);
-    return join(a, extent_of(x + group, group, bad), 0);
-}
-
-QB_INLINE struct extent extent_of_4(const float *x, size_t group, __m256 *bad)
-{
-    const struct extent a = extent_of_2(x, group, bad);
-    return join(a, extent_of_2(x + 2 * group, group, bad), 1);
-}
-
-QB_INLINE struct extent extent_of_8(const float *x, size_t group, __m256 *bad)
-{
-    const struct extent a = extent_of_4(x, group, bad);
-    return join(a, extent_of_4(x + 4 * group, group, bad), 2);
-}
-
-QB_INLINE int range(const float *x, size_t n, const size_t group, float *lo, float *hi)
-{
-    const __m256i order = _mm256_setr_epi32(0, 4, 1, 5, 2, 6, 3, 7);
-    const __m256 zero = _mm256_setzero_ps(); // -0 + 0 = +0
-    __m256 bad = zero;
-    size_t i = 0;
-    for (; group <= n / 8 && n - i >= 8 * group; i += 8 * group, lo += 8, hi += 8) {
-        const struct extent e = extent_of_8(x + i, group, &bad);
-        _mm256_storeu_ps(lo, _mm256_add_ps(_mm256_permutevar8x32_ps(e.lo, order), zero));
-        _mm256_storeu_ps(hi, _mm256_add_ps(_mm256_permutevar8x32_ps(e.hi, order), zero));
-    }
-    for (size_t len; i < n; i += len, lo++, hi++) {
-        len = n - i < group ? n - i : group;
-        struct extent e = extent_of(x + i, len, &bad);
-        for (int step = 0; step < 3; step++) e = join(e, e, step);
-        *lo = _mm256_cvtss_f32(_mm256_add_ps(e.lo, zero));
-        *hi = _mm256_cvtss_f32(_mm256_add_ps(e.hi, zero));
-    }
-    return !_mm256_testz_si256(_mm256_castps_si256(bad), _mm256_set1_epi32(0x7FFFFFFF));
-}
-
-int qb_range_avx2(const float *x, size_t n, size_t group, float *lo, float *hi)
-{
-    switch (group) {
-    case 8: return range(x, n, 8, lo, hi);
-    case 16: return range(x, n, 16, lo, hi);
-    case 32: return range(x, n, 32, lo, hi);
-    default: return range(x, n, group, lo, hi);
-    }
-}
-
 // ---- parameters of groups ---------------------------------------------------------------------------
 
 // Groups of 1, 2 and 4 go together, `count` of them to a register, lane i being in the group
@@ -294,6 +185,10 @@ QB_INLINE void encode(const struct encoder *e, const float *x, size_t n, size_t 
     for (; small.count && n >= 8; n -= 8, x += 8, out += 8, g += small.count) {
         const struct step s = step_of(e, g, &small);
         store_8(e, encode_8(e, &s, x), out);
+    }
+    for (; group % 32 == 0 && n >= group; n -= group, x += group, out += group, g++) {
+        const struct step s = step_of(e, g, NULL);
+        for (size_t i = 0; i < group; i += 32) encode_32(e, &s, &s, &s, &s, x + i, out + i);
     }
     for (; n; g++) {
         const struct step s = step_of(e, g, NULL);

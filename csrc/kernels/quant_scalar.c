@@ -22,23 +22,6 @@ void qb_narrow_bf16_scalar(const float *x, size_t n, uint16_t *out)
     for (size_t i = 0; i < n; i++) out[i] = qb_f32_to_bf16(x[i]);
 }
 
-int qb_range_scalar(const float *x, size_t n, size_t group, float *lo, float *hi)
-{
-    int bad = 0;
-    for (size_t i = 0; i < n; lo++, hi++) {
-        const size_t end = n - i < group ? n : i + group;
-        float least = x[i], greatest = x[i];
-        for (; i < end; i++) {
-            bad |= !isfinite(x[i]);
-            if (x[i] < least) least = x[i];
-            if (x[i] > greatest) greatest = x[i];
-        }
-        *lo = least + 0.0f; // -0 becomes +0
-        *hi = greatest + 0.0f;
-    }
-    return bad;
-}
-
 QB_INLINE float clamp(float t, float lo, float hi)
 {
     t = t > lo ? t : lo; // a NaN becomes lo

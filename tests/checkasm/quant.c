@@ -7,97 +7,9 @@
 #include <math.h>
 #include <string.h>
 
-static struct buffer in, params[4], want, got, want_hi, got_hi;
-
-enum { VECTOR = 16, SHORT = 4 * VECTOR + 1 };
-
-// Group sizes: all small ones, usual ones, and with n: a whole row, and longer than it.
-static size_t group_of(size_t i, size_t n)
-{
-    static const size_t usual[] = {96, 100, 127, 128, 129, 256, 1000};
-    enum { SMALL = 72, USUAL = sizeof usual / sizeof *usual };
-    return i < SMALL            ? i + 1
-           : i < SMALL + USUAL  ? usual[i - SMALL]
-           : i == SMALL + USUAL ? n
-                                : n + 5;
-}
-enum { GROUPS = 72 + 7 + 2 };
-
-typedef void shape_fn(const struct qb_kernels *ref, const struct qb_kernels *test, size_t n,
-                      size_t group, int at);
-
-// Calls f for every group size with short runs, runs of some groups and a rest, and long ones.
-static void for_each_shape(const struct qb_kernels *ref, const struct qb_kernels *test, shape_fn *f)
-{
-    for (size_t n = 1; n <= SHORT; n++)
-        for (size_t i = 0; i < GROUPS; i++)
-            f(ref, test, n, group_of(i, n), i & 1 ? CK_END : (int)ck_below(64));
-    for (int round = 0; round < 24; round++) {
-        for (size_t i = 0; i < GROUPS; i++) {
-            const size_t base = 1 + ck_below(600), group = group_of(i, base);
-            const size_t whole = round % 3 == 0 ? base : group * ck_below(round % 3 == 1 ? 9 : 34);
-            const size_t n = whole + (round & 1 ? ck_below(group) : 0);
-            f(ref, test, n ? n : 1, group, round & 2 ? CK_END : round);
-        }
-    }
-}
-
-static uint16_t *place_halves(struct buffer *b, size_t n, int at)
-{
-    return (uint16_t *)ck_place(b, n * 2, at < 0 ? at : at * 2);
-}
-
-static float *place_params(struct buffer *b, size_t groups, enum floats kind)
-{
-    float *const p = place_floats(b, groups, CK_END);
-    fill_floats(p, groups, kind);
-    return p;
-}
+static struct buffer in, params[4], want, got;
 
 // ---- half precision ---------------------------------------------------------------------------------
-
-static float half_value(uint16_t h)
-{
-    const int e = h >> 10 & 31, f = h & 1023;
-    const double size = e == 31 ? (f ? NAN : INFINITY)
-                        : e     ? ldexp(1024 + f, e - 25)
-                                : ldexp(f, -24);
-    return size != size ? float_of(0x7FC00000u) : (float)(h >> 15 ? -size : size);
-}
-
-// Nearest half or bfloat16 by search over the finite magnitudes, ties to the even one.
-static uint16_t narrowed(float x, int bf16)
-{
-    const unsigned infinity = bf16 ? 0x7F80 : 0x7C00;
-    const double beyond = bf16 ? 0x1p128 : 0x1p16, size = fabs((double)x);
-    const uint16_t sign = (uint16_t)(bits_of(x) >> 16 & 0x8000);
-    if (x != x) return bf16 ? 0x7FC0 : 0x7E00;
-    if (size >= beyond) return (uint16_t)(sign | infinity);
-    unsigned low = 0, high = infinity; // value of low <= size < value of high, infinity as `beyond`
-    double below = 0, above = beyond;
-    while (high - low > 1) {
-        const unsigned middle = (low + high) / 2;
-        const float value = bf16 ? float_of(middle << 16) : half_value((uint16_t)middle);
-        if ((double)value <= size) low = middle, below = (double)value;
-        else high = middle, above = (double)value;
-    }
-    const double a = size - below, b = above - size;
-    return (uint16_t)(sign | (a < b || (a == b && !(low & 1)) ? low : high));
-}
-
-// Bochs 2.7 rounds some ties of vcvtps2ph up: there, and only there, none are tried.
-#if QB_X86
-QB_TARGET_BEGIN(QB_TARGET_AVX2)
-static int processor_rounds_ties_up(void)
-{
-    volatile float tie = 1 + 0x1p-11f;
-    return _mm_extract_epi16(_mm_cvtps_ph(_mm_set1_ps(tie), _MM_FROUND_TO_NEAREST_INT), 0) !=
-           0x3C00;
-}
-QB_TARGET_END
-#else
-static int processor_rounds_ties_up(void) { return 0; }
-#endif
 
 static void widen_case(const struct qb_kernels *ref, const struct qb_kernels *test,
                        const uint16_t *x, size_t n, int at)
@@ -115,13 +27,13 @@ static void widen_case(const struct qb_kernels *ref, const struct qb_kernels *te
 static void narrow_case(const struct qb_kernels *ref, const struct qb_kernels *test, float *x,
                         size_t n, int at, int bf16)
 {
-    const int no_ties = !bf16 && ref != test && processor_rounds_ties_up();
+    const int no_ties = !bf16 && ref != test && halves_round_up();
     for (size_t i = 0; no_ties && i < n; i++)
         if (isfinite(x[i])) x[i] = float_of(bits_of(x[i]) | 1);
     uint16_t *const a = place_halves(&want, n, CK_END);
     uint16_t *const b = place_halves(&got, n, at);
     if (ref == test)
-        for (size_t i = 0; i < n; i++) a[i] = narrowed(x[i], bf16);
+        for (size_t i = 0; i < n; i++) a[i] = bf16 ? nearest_bf16(x[i]) : nearest_half(x[i]);
     else (bf16 ? ref->narrow_bf16 : ref->narrow_f16)(x, n, a);
     (bf16 ? test->narrow_bf16 : test->narrow_f16)(x, n, b);
     ck_same("halves", a, b, n * 2);
@@ -173,56 +85,6 @@ static void check_narrow(const struct qb_kernels *ref, const struct qb_kernels *
             x[i] = float_of((first + i) >> 3 << dropped | lower[i & 7]);
         narrow_case(ref, test, x, CHUNK, CK_END, bf16);
     }
-}
-
-// ---- range ------------------------------------------------------------------------------------------
-
-static int naive_range(const float *x, size_t n, size_t group, float *lo, float *hi)
-{
-    int bad = 0;
-    for (size_t i = 0; i < n; i++) {
-        const size_t g = i / group;
-        const double v = x[i] == 0 ? 0.0 : (double)x[i];
-        if (i % group == 0 || v < (double)lo[g]) lo[g] = (float)v;
-        if (i % group == 0 || v > (double)hi[g]) hi[g] = (float)v;
-        bad |= (bits_of(x[i]) & 0x7F800000u) == 0x7F800000u;
-    }
-    return bad;
-}
-
-static void range_kind(const struct qb_kernels *ref, const struct qb_kernels *test, size_t n,
-                       size_t group, int at, enum floats kind, int poison)
-{
-    if (ck_skip()) return;
-    ck_case("n=%zu group=%zu at=%d floats=%d poison=%d", n, group, at, kind, poison);
-    const size_t groups = (n + group - 1) / group;
-    float *const x = place_floats(&in, n, at);
-    float *const a = place_floats(&want, groups, CK_END);
-    float *const b = place_floats(&got, groups, at);
-    float *const c = place_floats(&want_hi, groups, CK_END);
-    float *const d = place_floats(&got_hi, groups, CK_END);
-    fill_floats(x, n, kind);
-    for (size_t i = 0; i < n; i++)
-        if (kind == FLOATS_ANY && !isfinite(x[i])) x[i] = -0.0f;
-    if (poison) x[ck_below(n)] = not_finite(ck_below(6));
-    const int expected = ref == test ? naive_range(x, n, group, a, c)
-                                     : ref->range(x, n, group, a, c);
-    const int bad = test->range(x, n, group, b, d);
-    ck_same_u64("not finite", expected != 0, bad != 0);
-    if (!expected) {
-        ck_same("lo", a, b, groups * 4);
-        ck_same("hi", c, d, groups * 4);
-    }
-    ck_canaries(&got);
-    ck_canaries(&got_hi);
-}
-
-static void range_case(const struct qb_kernels *ref, const struct qb_kernels *test, size_t n,
-                       size_t group, int at)
-{
-    for (int kind = 0; kind < FLOATS_KINDS; kind++)
-        range_kind(ref, test, n, group, at, (enum floats)kind, 0);
-    range_kind(ref, test, n, group, at, FLOATS_NORMAL, 1);
 }
 
 // ---- encode -----------------------------------------------------------------------------------------
@@ -348,7 +210,6 @@ static void check(const struct qb_kernels *ref, const struct qb_kernels *test)
     if (ck_kernel("widen_f16")) check_widen(ref, test);
     if (ck_kernel("narrow_f16")) check_narrow(ref, test, 0);
     if (ck_kernel("narrow_bf16")) check_narrow(ref, test, 1);
-    if (ck_kernel("range")) for_each_shape(ref, test, range_case);
     if (ck_kernel("encode")) for_each_shape(ref, test, encode_case);
     if (ck_kernel("encode_sweep")) check_encode_sweep(ref, test);
     if (ck_kernel("decode")) for_each_shape(ref, test, decode_case);
@@ -383,12 +244,6 @@ static void run_narrow_bf16(void *context)
 {
     const struct job *const j = (const struct job *)context;
     j->k->narrow_bf16(j->x, BENCH, j->half);
-}
-
-static void run_range(void *context)
-{
-    const struct job *const j = (const struct job *)context;
-    ck_use((uint64_t)j->k->range(j->x, BENCH, j->group, j->lo, j->hi));
 }
 
 static void run_encode(void *context)
@@ -451,7 +306,6 @@ static void bench(const struct qb_kernels *ref, const struct qb_kernels *test)
     static const size_t groups[] = {32, 64, 128, BENCH, 16, 8, 48, 20, 5, 1};
     for (size_t i = 0; i < sizeof groups / sizeof *groups; i++) {
         j.group = groups[i];
-        if (ck_kernel("range")) bench_one(ref, &j, run_range);
         j.with = 4;
         if (ck_kernel("encode")) bench_one(ref, &j, run_encode);
         j.with = 1;
