@@ -166,6 +166,7 @@ static void join_rows(struct qb_job *j)
     const size_t group = qb_matrix_group(&j->out), groups = qb_matrix_groups(&j->out);
     if (j->x.col_stride != (ptrdiff_t)size || j->x.row_stride != (ptrdiff_t)(cols * size)) return;
     if (cols * (size_t)f->bits % 8 || (j->importance && j->importance_stride != cols)) return;
+    if (f->per_tensor && j->search != QB_SEARCH_RTN) return; // its sums go by rows, however they lie
     if (!f->per_tensor && (cols % group || (f->zero == QB_ZERO_POINT && groups * (size_t)f->bits % 8))) return;
     if (!f->per_tensor) f->group = group;
     j->x.cols = j->out.cols = cols * j->x.rows;
