@@ -114,7 +114,7 @@ def label_ends(axes: object, x: float, ends: list[tuple[float, str, str]]) -> No
 
 
 def milliseconds(row: Row) -> float:
-    return 1e3 * row.quartile[row.n.index(1)]
+    return 1e3 * row.best[row.n.index(1)]
 
 
 def main(arguments: list[str] | None = None) -> None:

@@ -122,7 +122,7 @@ def test_standing_compares_at_no_larger_error():
         lists = {
             "n": [1],
             "seconds": [seconds],
-            "quartile": [seconds],
+            "best": [seconds],
             "error": [error],
             "own_error": [error],
         }

@@ -53,18 +53,20 @@ def parse(arguments: list[str] | None) -> argparse.Namespace:
 
 
 def run(options: argparse.Namespace) -> list[Row]:
+    """Measures as the options say; figures are written as they come."""
     shapes = [tuple(map(int, shape.split("x"))) for shape in options.shapes.split(",")]
-    batches = [int(n) for n in options.batches.split(",")]
-    threads = [int(count) for count in options.threads.split(",")]
+    batches, threads = ([int(n) for n in text.split(",")] for text in (options.batches, options.threads))
     effort = Effort(options.rounds, options.seconds, options.memory << 20)
     (reference, *others), skipped = libraries.find()
     words = [word.strip() for word in options.only.split(",")]
     methods = [reference, *(method for method in others if any(word in str(method) for word in words))]
     for name, reason in skipped.items():
         note(f"{name} is left out: {reason}\n")
-    rows = []
-    for shape in shapes:
-        rows += measure(methods, shape, batches, threads, effort)
+    rows: list[Row] = []
+    for measured in measure(methods, shapes, batches, threads, effort):
+        rows += measured
+        if options.json:
+            options.json.write_text(report.to_json(machine(), [dataclasses.asdict(row) for row in rows]))
     note("")
     return rows
 
@@ -85,8 +87,6 @@ def main(arguments: list[str] | None = None) -> None:
         rows = [Row(**one) for file in options.source for one in json.loads(file.read_text())["results"]]
     else:
         rows = run(options)
-    if options.json:
-        options.json.write_text(report.to_json(machine(), [dataclasses.asdict(row) for row in rows]))
     for title, group in tables.groups(rows):
         tables.show(f"{title}: {tables.UNITS[options.show]}", tables.speeds(group, options.show))
         tables.show(f"{title}: peer's time / pyqbits' time at no larger error", tables.standing(group))

@@ -79,6 +79,8 @@ class Method:
         The number of columns has to be a multiple of this.
     max_threads : int
         How many threads it can use.
+    compiles : bool
+        The first product of a copy with a batch makes code, so it is not timed.
     settle : float
         Seconds for which its idle threads still keep a CPU busy after a product on several threads.
     """
@@ -89,6 +91,7 @@ class Method:
     prepare: Callable[[Weights], Matrix]
     divides: int = 1
     max_threads: int = 1024
+    compiles: bool = False
     settle: float = 0.002
 
     def __str__(self) -> str:

@@ -43,8 +43,8 @@ class Row:
 
     Attributes
     ----------
-    seconds, quartile : list of float
-        Of a call, over the rounds: the median, and what a quarter of the rounds stayed below.
+    seconds, best : list of float
+        Of a call: the median over the rounds, and the least.
     ratio : list of float
         How many times as fast as NumPy in the same round, the median.
     error, own_error : list of float
@@ -60,7 +60,7 @@ class Row:
     threads: int
     n: list[int] = dataclasses.field(default_factory=list)
     seconds: list[float] = dataclasses.field(default_factory=list)
-    quartile: list[float] = dataclasses.field(default_factory=list)
+    best: list[float] = dataclasses.field(default_factory=list)
     ratio: list[float] = dataclasses.field(default_factory=list)
     rounds: list[int] = dataclasses.field(default_factory=list)
     error: list[float] = dataclasses.field(default_factory=list)
@@ -70,7 +70,7 @@ class Row:
         return f"{self.library} {self.name}"
 
     def gmacs(self, place: int) -> float:
-        return self.m * self.k * self.n[place] / self.quartile[place] / 1e9
+        return self.m * self.k * self.n[place] / self.best[place] / 1e9
 
 
 class Candidate:
@@ -81,18 +81,24 @@ class Candidate:
         copies = 1 if m * k < CACHED_WEIGHTS else math.ceil(memory / matrix.nbytes)
         self.binds: list[Bind] = [matrix.copy(number, threads) for number in range(copies)]
         self.values = matrix.values
+        self.compiles = method.compiles
         bpw = rounded(8 * matrix.nbytes / (m * k))
         self.row = Row(method.library, method.name, method.bits, bpw, m, k, threads)
         self.pause = method.settle if threads > 1 else 0.0
 
     def bind(self, x: np.ndarray, out: np.ndarray) -> None:
-        """Readies the product of x; the first call of every copy may make code or memory and is not timed."""
+        """Readies the product of x, finds how many calls a sample needs, and keeps a result."""
         used = self.binds if len(x) <= COPIES_UP_TO else self.binds[:1]
         runs = [bind(x, out) for bind in used]
-        self.result = [np.array(run()) for run in runs][-1]
+        if self.compiles:
+            for run in runs:
+                run()
         self.runs: Iterator[Run] = itertools.cycle(runs)
         self.calls = 1
-        self.calls = max(1, round(SAMPLE_SECONDS / self.sample()))
+        self.result = np.array(next(self.runs)())
+        spent = self.sample()
+        self.calls = max(1, round(SAMPLE_SECONDS / spent))
+        self.sample_seconds = spent * self.calls
 
     def sample(self) -> float:
         """Seconds of a call. Unless calls are long, one goes before that wakes threads and fills caches."""
@@ -108,13 +114,18 @@ class Candidate:
 
 
 def measure(
-    methods: list[Method], shape: Shape, batches: list[int], threads: list[int], effort: Effort
-) -> list[Row]:
-    """A row for each method that can multiply this shape; the first is the reference of all ratios."""
-    weights = Weights(gaussian(*shape, seed=0) / np.float32(math.sqrt(shape[1])))
-    matrices = dict(prepared(methods, weights))
-    rows: list[Row] = []
-    for count in threads:
+    methods: list[Method], shapes: list[Shape], batches: list[int], threads: list[int], effort: Effort
+) -> Iterator[list[Row]]:
+    """For each number of threads and shape, the rows of the methods that can; ratios are to the first one.
+
+    Threads go up in the outer loop: ONNX Runtime has no way back from a pool that several sessions share.
+    """
+    problems: dict[Shape, tuple[Weights, dict[Method, Matrix]]] = {}
+    for count, shape in itertools.product(sorted(threads), shapes):
+        if shape not in problems:
+            weights = Weights(gaussian(*shape, seed=0) / np.float32(math.sqrt(shape[1])))
+            problems[shape] = weights, dict(prepared(methods, weights))
+        weights, matrices = problems[shape]
         with limited(count):
             candidates = [
                 Candidate(method, matrix, shape, count, effort.memory)
@@ -123,8 +134,8 @@ def measure(
             ]
             for n in batches:
                 measure_batch(candidates, weights, n, effort)
-        rows += [candidate.row for candidate in candidates]
-    return rows
+        weights.prepared.cache_clear()
+        yield [candidate.row for candidate in candidates]
 
 
 def prepared(methods: list[Method], weights: Weights) -> Iterator[tuple[Method, Matrix]]:
@@ -149,7 +160,7 @@ def measure_batch(candidates: list[Candidate], weights: Weights, n: int, effort:
         errors = candidate.row.error, candidate.row.own_error
         for values, reference in zip(errors, (exact, exact_product(x, candidate.values)), strict=True):
             values.append(rounded(relative_error(candidate.result, reference)))
-        affordable = effort.seconds / (candidate.calls * candidate.sample())
+        affordable = effort.seconds / candidate.sample_seconds
         wanted = min(effort.rounds, max(MINIMUM_ROUNDS, affordable))
         strides.append(max(1, int(effort.rounds / wanted)))
     strides[0] = min(strides)  # the reference is timed whenever another is
@@ -163,7 +174,7 @@ def measure_batch(candidates: list[Candidate], weights: Weights, n: int, effort:
         row = candidate.row
         row.n.append(n)
         row.seconds.append(rounded(statistics.median(samples.values())))
-        row.quartile.append(rounded(sorted(samples.values())[len(samples) // 4]))
+        row.best.append(rounded(min(samples.values())))
         row.ratio.append(rounded(statistics.median(ratios)))
         row.rounds.append(len(samples))
 

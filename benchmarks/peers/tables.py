@@ -11,7 +11,7 @@ LEEWAY = 1.02  # errors closer than this are the same
 Table = list[list[str]]
 
 SHOWN: dict[str, Callable[[Row, int], str]] = {
-    "time": lambda row, place: duration(row.quartile[place]),
+    "time": lambda row, place: duration(row.best[place]),
     "ratio": lambda row, place: f"{row.ratio[place]:.3g}",
     "rate": lambda row, place: f"{row.gmacs(place):.3g}",
 }
@@ -57,11 +57,11 @@ def lead(peer: Row, n: int, rows: Iterable[Row]) -> float | None:
     """The peer's time over ours, None where none of our methods is as accurate."""
     place = peer.n.index(n)
     ours = [
-        row.quartile[row.n.index(n)]
+        row.best[row.n.index(n)]
         for row in rows
         if row.library == OURS and n in row.n and row.error[row.n.index(n)] <= LEEWAY * peer.error[place]
     ]
-    return peer.quartile[place] / min(ours) if ours else None
+    return peer.best[place] / min(ours) if ours else None
 
 
 def markdown(table: Table) -> str:

@@ -21,6 +21,7 @@ def methods() -> list[Method]:
         Method(
             *("OpenVINO", name, int(name[3]), functools.partial(prepare, name)),
             divides=1 if name.endswith("row") else int(name[6:]),
+            compiles=True,
         )
         for name in FORMATS
     ]
