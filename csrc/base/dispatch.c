@@ -37,8 +37,8 @@ static const struct qb_kernels tables[QB_ISA_COUNT] = {
         QB_TABLE_matmul(avx2)
         QB_TABLE_planes(avx2)
         QB_TABLE_gemv(avx2)
-        QB_TABLE_blocks(scalar)
-        QB_TABLE_grids(scalar)
+        QB_TABLE_blocks(avx2)
+        QB_TABLE_grids(avx2)
         QB_TABLE_fixed(scalar)
     },
     [QB_ISA_avxvnni] = {
@@ -51,8 +51,8 @@ static const struct qb_kernels tables[QB_ISA_COUNT] = {
         QB_TABLE_matmul(avxvnni)
         QB_TABLE_planes(avx2)
         QB_TABLE_gemv(avxvnni)
-        QB_TABLE_blocks(scalar)
-        QB_TABLE_grids(scalar)
+        QB_TABLE_blocks(avx2)
+        QB_TABLE_grids(avx2)
         QB_TABLE_fixed(scalar)
     },
     [QB_ISA_avx512] = {
@@ -65,8 +65,8 @@ static const struct qb_kernels tables[QB_ISA_COUNT] = {
         QB_TABLE_matmul(avx512)
         QB_TABLE_planes(avx512)
         QB_TABLE_gemv(avx512)
-        QB_TABLE_blocks(scalar)
-        QB_TABLE_grids(scalar)
+        QB_TABLE_blocks(avx2)
+        QB_TABLE_grids(avx2)
         QB_TABLE_fixed(scalar)
     },
 #endif
