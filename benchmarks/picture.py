@@ -50,8 +50,8 @@ def draw(rows: list[Row], file: Path) -> None:
 def draw_times(axes: object, rows: list[Row]) -> None:
     """N = 1: our lines over the widths, a mark for each peer, and what reading the weights takes."""
     for activations, color in OURS.items():
-        ours = [row for row in rows if row.library == "pyqbits" and row.name.endswith(f"g32 {activations}")]
-        line = sorted((row.bpw, milliseconds(row)) for row in ours)
+        names = {f"int{bits}_g32 {activations}" for bits in range(1, 9)}
+        line = sorted((row.bpw, milliseconds(row)) for row in rows if row.name in names)
         axes.plot(
             *zip(*line, strict=True), color=color, marker=".", label=f"pyqbits, {activations} activations"
         )

@@ -58,8 +58,8 @@ def run(options: argparse.Namespace) -> list[Row]:
     batches, threads = ([int(n) for n in text.split(",")] for text in (options.batches, options.threads))
     effort = Effort(options.rounds, options.seconds, options.memory << 20)
     (reference, *others), skipped = libraries.find()
-    words = [word.strip() for word in options.only.split(",")]
-    methods = [reference, *(method for method in others if any(word in str(method) for word in words))]
+    wanted = (method for method in others if any(word in str(method) for word in words(options)))
+    methods = [reference, *wanted]
     for name, reason in skipped.items():
         note(f"{name} is left out: {reason}\n")
     rows: list[Row] = []
@@ -69,6 +69,10 @@ def run(options: argparse.Namespace) -> list[Row]:
             options.json.write_text(report.to_json(machine(), [dataclasses.asdict(row) for row in rows]))
     note("")
     return rows
+
+
+def words(options: argparse.Namespace) -> list[str]:
+    return [word.strip() for word in options.only.split(",")]
 
 
 def machine() -> dict[str, str]:
@@ -84,7 +88,8 @@ def machine() -> dict[str, str]:
 def main(arguments: list[str] | None = None) -> None:
     options = parse(arguments)
     if options.source:
-        rows = [Row(**one) for file in options.source for one in json.loads(file.read_text())["results"]]
+        found = (Row(**one) for file in options.source for one in json.loads(file.read_text())["results"])
+        rows = [row for row in found if any(word in str(row) for word in words(options))]
     else:
         rows = run(options)
     for title, group in tables.groups(rows):

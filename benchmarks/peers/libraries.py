@@ -92,7 +92,7 @@ class Method:
     divides: int = 1
     max_threads: int = 1024
     compiles: bool = False
-    settle: float = 0.002
+    settle: float = 0.004
 
     def __str__(self) -> str:
         return f"{self.library} {self.name}"

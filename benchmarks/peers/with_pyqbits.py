@@ -1,6 +1,7 @@
-"""Prepared matrices of this library: every width, with each way to round activations."""
+"""Prepared matrices of this library: every width with each way to round activations, and some with minima."""
 
 import functools
+import itertools
 
 import numpy as np
 
@@ -9,14 +10,19 @@ from benchmarks.peers.libraries import ROWS_CHECKED, Bind, Matrix, Method, Run, 
 
 FORMATS = (*(f"int{bits}_g32" for bits in range(2, 9)), "int4_g128")
 ACTIVATIONS = ("int8", "int16", "int24")
+WITH_MINIMA = ("uint2_g32", "uint4_g32")  # less error at more bits
 
 
 def methods() -> list[Method]:
+    named = [*itertools.product(FORMATS, ACTIVATIONS), *itertools.product(WITH_MINIMA, ACTIVATIONS[:1])]
     return [
-        Method("pyqbits", f"{name} {kind}", int(name[3]), functools.partial(prepare, name, kind))
-        for name in FORMATS
-        for kind in ACTIVATIONS
+        Method("pyqbits", f"{name} {kind}", bits(name), functools.partial(prepare, name, kind))
+        for name, kind in named
     ]
+
+
+def bits(name: str) -> int:
+    return int(name.partition("int")[2][0])
 
 
 def prepare(name: str, activations: str, weights: Weights) -> Matrix:
