@@ -237,6 +237,11 @@ int qb_prepared_rows(const qb_prepared *p, const int64_t *rows, size_t count, co
 int qb_prepared_matmul(const qb_prepared *p, const qb_floats *x, int planes, float *out, ptrdiff_t out_n,
                        ptrdiff_t out_m);
 
+// Both for n rows of float32 that lie one after another, into n rows of q->rows floats that do. They look
+// whether out overlaps anything, and refuse it then.
+int qb_matmul_rows(const qb_matrix *q, const void *x, size_t n, int planes, void *out);
+int qb_prepared_matmul_rows(const qb_prepared *p, const void *x, size_t n, int planes, void *out);
+
 // out[i] = dot product of row a_rows[i] of a and row b_rows[i] of b, float32. Both must have the same
 // number of columns and the same group boundaries.
 int qb_vecdot(const qb_matrix *a, const int64_t *a_rows, const qb_matrix *b, const int64_t *b_rows,

@@ -8,14 +8,21 @@ from typing import Any
 import numpy as np
 
 from . import _arrays
-from ._arrays import FLOAT32, INT64
+from ._arrays import BYTES, FLOAT32, INT64
 from ._native import ffi, lib
 from .errors import check
 from .formats import Format
 
 PLANES = {"int8": 1, "int16": 2, "int24": 3}  # int8 digits an activation is split into
 
+_DEFAULT = PLANES["int24"]
+_from_buffer, _tobytes = ffi.from_buffer, np.ndarray.tobytes
+
 _CHUNK = 1 << 20  # row pairs of a vecdot whose numbers are in memory at a time
+
+
+# A matrix as small products take it: grouped axis, rows, their length, the C library's struct and function.
+Matrix = tuple[int, int, int, Any, Any]
 
 
 class Operand:
@@ -24,6 +31,8 @@ class Operand:
     __slots__ = ()
 
     packed = True  # native_rows() gives a qb_matrix
+
+    _matrix: "Matrix | None"  # of two dimensions, known to the C library
 
     __array_ufunc__ = None  # so that ndarray @ QArray asks QArray
 
@@ -55,10 +64,10 @@ class Operand:
         raise NotImplementedError
 
     def __matmul__(self, other: Any) -> Any:
-        return matmul(self, other)
+        return _multiply(self, other, _DEFAULT, None, 1)
 
     def __rmatmul__(self, other: Any) -> Any:
-        return matmul(other, self)
+        return _multiply(self, other, _DEFAULT, None, 0)
 
 
 def matmul(a: Any, b: Any, *, activations: str = "int24", out: np.ndarray | None = None) -> Any:
@@ -96,16 +105,43 @@ def matmul(a: Any, b: Any, *, activations: str = "int24", out: np.ndarray | None
     """
     _arrays.check_choice(activations, PLANES, "activations")
     planes = PLANES[activations]
-    if isinstance(a, Operand) and isinstance(b, Operand):
-        return _multiply_quantized(a, b, out)
     if isinstance(a, Operand):
-        return _multiply(a, b, planes, out, q_first=True)
+        return _multiply(a, b, planes, out, 1)
     if isinstance(b, Operand):
-        return _multiply(b, a, planes, out, q_first=False)
+        return _multiply(b, a, planes, out, 0)
     raise TypeError("matmul takes a QArray and an array, not two arrays")
 
 
-def _multiply(q: Operand, x: Any, planes: int, out: np.ndarray | None, q_first: bool) -> Any:
+def _multiply(q: Operand, x: Any, planes: int, out: np.ndarray | None, axis: int) -> Any:
+    """The product of q and x; axis: that of a matrix q which is summed over, 1 where q comes first."""
+    # Small calls: float32 rows one after another need no more questions than the C library asks. What is
+    # wrong in any way, or different, goes on to the long way.
+    try:
+        grouped, m, k, struct, multiply_rows = q._matrix
+        if grouped == axis and x.dtype is FLOAT32:
+            if x.ndim == 1:
+                n, have, shape = 1, len(x), m
+            elif not axis:
+                n, have = x.shape
+                shape = (n, m)
+            else:
+                have = None
+            if have == k and (out is None or (out.dtype is FLOAT32 and out.shape == (*x.shape[:-1], m))):
+                if out is None and n == 1:  # a copy costs less than a pointer, and is nothing to overlap
+                    source = _tobytes(x)
+                else:
+                    source = _from_buffer(BYTES, x)
+                result = np.empty(shape, FLOAT32) if out is None else out
+                if not multiply_rows(struct, source, n, planes, _from_buffer(BYTES, result, True)):
+                    return result
+    except (AttributeError, TypeError, ValueError):
+        pass
+    return _multiply_any(q, x, planes, out, bool(axis))
+
+
+def _multiply_any(q: Operand, x: Any, planes: int, out: np.ndarray | None, q_first: bool) -> Any:
+    if isinstance(x, Operand):  # the first, then, is q
+        return _multiply_quantized(q, x, out)
     x = _arrays.as_floats(x, "b" if q_first else "a")
     _check_operands(q, x, q_first)
     # Both as stacks of rows along k: weights (*q_lead, M, K), activations (*x_lead, N, K).

@@ -50,7 +50,7 @@ class PreparedMatrix(Operand):
     (True, True)
     """
 
-    __slots__ = ("_axis", "_format", "_native", "_panels", "_shape")
+    __slots__ = ("_axis", "_format", "_matrix", "_native", "_panels", "_shape")
 
     packed = False
 
@@ -59,7 +59,9 @@ class PreparedMatrix(Operand):
         keep = _arrays.pointer(panels)
         rows, n = shape[1 - axis], shape[axis]
         fields = {"format": format.native(n), "rows": rows, "cols": n, "panels": keep}
-        self._native = Native(ffi.new("qb_prepared *", fields), (keep,), lib.qb_prepared_matmul)
+        struct = ffi.new("qb_prepared *", fields)
+        self._native = Native(struct, (keep,), lib.qb_prepared_matmul)
+        self._matrix = (axis, rows, n, struct, lib.qb_prepared_matmul_rows) if n else None
 
     @classmethod
     def _of(cls, q: QArray) -> "PreparedMatrix":
@@ -91,7 +93,11 @@ class PreparedMatrix(Operand):
     @property
     def T(self) -> "PreparedMatrix":
         """The transpose, a view."""
-        return PreparedMatrix(self._format, self._shape[::-1], 1 - self._axis, self._panels)
+        turned = PreparedMatrix.__new__(PreparedMatrix)
+        turned._format, turned._shape, turned._axis = self._format, self._shape[::-1], 1 - self._axis
+        turned._panels, turned._native = self._panels, self._native
+        turned._matrix = self._matrix and (turned._axis, *self._matrix[1:])
+        return turned
 
     def native_rows(self, first: int, count: int) -> Native:
         return self._native  # always all of them: a matrix has no leading axes
@@ -200,5 +206,3 @@ def _aligned(size: int) -> np.ndarray:
     block = np.empty(size + ALIGNMENT, np.uint8)
     start = -block.__array_interface__["data"][0] % ALIGNMENT
     return block[start : start + size]
-
-

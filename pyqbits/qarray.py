@@ -14,7 +14,7 @@ from ._bytes import parts_of
 from ._native import ffi, lib
 from .errors import check
 from .formats import Format, Part
-from .linalg import Operand
+from .linalg import Matrix, Operand
 from .packing import unpack
 
 if TYPE_CHECKING:
@@ -59,7 +59,7 @@ class QArray(Operand):
     (array([32.], dtype=float32), array([0, 0, 1, 1], dtype=uint8))
     """
 
-    __slots__ = ("_arrays", "_axis", "_format", "_native", "_shape")
+    __slots__ = ("_arrays", "_axis", "_format", "_matrix", "_native", "_shape")
 
     def __init__(
         self, format: Format | str, shape: tuple[int, ...], buffers: Mapping[str, Any], axis: int = -1
@@ -75,6 +75,7 @@ class QArray(Operand):
     def _set(self, format: Format, shape: tuple[int, ...], axis: int, arrays: tuple[np.ndarray, ...]) -> None:
         self._format, self._shape, self._axis, self._arrays = format, shape, axis, arrays
         self._native: Native | None = None
+        self._matrix: Matrix | None = None
 
     @classmethod
     def _of(
@@ -303,6 +304,8 @@ class QArray(Operand):
         shape = (*self._shape[:first], self._shape[second], self._shape[first])
         turned = QArray._of(self._format, shape, first + second - self._axis, self._arrays)
         turned._native = self.native_rows(0, prod(self._lead()))  # the storage is the same
+        if self._matrix:
+            turned._matrix = (turned._axis, *self._matrix[1:])
         return turned
 
     def prepare(self) -> "PreparedMatrix":
@@ -337,6 +340,8 @@ class QArray(Operand):
         native = Native(ffi.new("qb_matrix *", fields), keep)
         if count == total:
             self._native = native
+            if self.ndim == 2 and n:
+                self._matrix = (self._axis, total, n, native.struct, lib.qb_matmul_rows)
         return native
 
     def part_arrays(self) -> tuple[np.ndarray, ...]:

@@ -124,6 +124,73 @@ def test_refusals(call, exception, words):
         call(qb.quantize(W[0], "int4_g32"))
 
 
+@pytest.mark.parametrize("prepared", [False, True])
+@pytest.mark.parametrize("format", ["int4_g32", "uint3_row", "uint4_g32_z", "int8_tensor_f32"])
+def test_a_small_product_is_like_any_other(isa, prepared, format):
+    """The short way of float32 rows and the long one, which float64 takes, agree."""
+    q = qb.quantize(W[0], format)
+    p = q.prepare() if prepared else q
+    wide = RNG.standard_normal((6, 80)).astype(np.float32)
+    p @ wide[0, :40]  # a QArray is known to the C library from its first use on
+    turned = p.T
+    for at in ((0, slice(40)), (1, slice(0, 80, 2)), np.s_[:1, :40], np.s_[:, 3:43], np.s_[:, ::2]):
+        x = wide[at]
+        expected = q.dequantize() @ x.astype(np.float64).T
+        product = x @ turned
+        assert product.dtype == np.float32 and product.flags.c_contiguous
+        np.testing.assert_allclose(product, expected.T, rtol=1e-5, atol=1e-5)
+        assert np.array_equal(product, x.astype(np.float64) @ turned)
+        assert np.array_equal(product, (p @ x.T).T)
+        out = np.full(product.shape, 7, np.float32)
+        assert qb.matmul(x, turned, out=out) is out and np.array_equal(out, product)
+        out[...] = 7
+        qb.matmul(x, turned, out=out, activations="int8")
+        assert np.array_equal(out, qb.matmul(x.astype(np.float64), turned, activations="int8"))
+    square = qb.quantize(np.eye(40, dtype=np.float32)[:, ::-1], format)
+    square = square.prepare() if prepared else square
+    square @ wide[0, :40]
+    columns = RNG.standard_normal((40, 40)).astype(np.float32)
+    assert np.array_equal(square @ columns, square @ columns.astype(np.float64))
+    masked = np.ma.array(wide[0, :40], mask=np.arange(40) % 2)
+    assert np.array_equal(p @ masked, p @ wide[0, :40])
+
+
+ROW = np.ones(40, np.float32)
+CODES = np.zeros(200, np.uint8)
+SCALES = np.ones((5, 2), np.float32)
+PARTS = {"codes": CODES[:100].reshape(5, 20), "scales": SCALES, "mins": SCALES}
+MINE = qb.QArray("uint4_g32_f32", (5, 40), PARTS)
+FROZEN = np.zeros(5, np.float32)
+FROZEN.flags.writeable = False
+
+
+@pytest.mark.parametrize(
+    "x, out, error, words",
+    [
+        (ROW, np.zeros(6, np.float32), ValueError, "shape"),
+        (ROW, np.zeros((5, 1), np.float32), ValueError, "shape"),
+        (ROW, np.zeros(5), TypeError, "dtype"),
+        (ROW, np.zeros(10, np.float32)[::2], ValueError, "contiguous"),
+        (ROW, FROZEN, ValueError, "read-only"),
+        (ROW, ROW[35:], ValueError, "overlaps"),
+        (ROW, SCALES.reshape(-1)[:5], ValueError, "overlaps"),
+        (ROW, CODES[80:100].view(np.float32), ValueError, "overlaps"),
+        (ROW, np.zeros(21, np.uint8)[1:].view(np.float32), ValueError, "aligned"),
+        (ROW[:39], np.zeros(5, np.float32), ValueError, "39"),
+        (np.ones((2, 40), np.float32), np.zeros((2, 5), np.float32), ValueError, "sum"),
+    ],
+)
+def test_a_small_product_refuses_what_any_other_does(x, out, error, words):
+    before = out.copy()
+    parts = np.shares_memory(out, CODES) or np.shares_memory(out, SCALES)  # a prepared matrix has its own
+    for q in [MINE] if parts else [MINE, MINE.prepare()]:
+        q @ ROW
+        with pytest.raises(error, match=words):
+            qb.matmul(q, x, out=out)
+    assert np.array_equal(out, before)
+    qb.matmul(MINE, ROW, out=CODES[100:120].view(np.float32))  # beside the codes
+
+
 def test_vecdot_of_formats_with_the_same_boundaries(isa):
     formats = ["int4_row", "uint8_row_z", "int3_tensor", "uint2_g40", "int5_g1000_f32"]
     for a in formats:

@@ -24,6 +24,32 @@ static void compare_matrices(const qb_matrix *a, const qb_matrix *b)
     }
 }
 
+// The functions for plain rows give the same, and refuse an output that overlaps something.
+static void rows_case(const qb_prepared *p, const qb_floats *x, int planes, const float *expected)
+{
+    const qb_matrix *const q = &packed.q;
+    const size_t n = x->rows, bytes = n * q->rows * sizeof(float);
+    float *const out = ck_place(&got, bytes, CK_END);
+    ck_same_u64("packed rows", QB_OK, (uint64_t)qb_matmul_rows(q, x->data, n, planes, out));
+    ck_same("packed", expected, out, bytes);
+    memset(out, 0, bytes);
+    ck_same_u64("prepared rows", QB_OK, (uint64_t)qb_prepared_matmul_rows(p, x->data, n, planes, out));
+    ck_same("prepared", expected, out, bytes);
+    ck_canaries(&got);
+    if (!bytes) return;
+    void *const taken[] = {(void *)(uintptr_t)x->data, q->codes, q->scales, q->mins, q->zeros};
+    for (size_t i = 0; i < sizeof taken / sizeof *taken; i++) {
+        // The aligned word in which it starts, or half of one.
+        float *const place = (float *)((uintptr_t)taken[i] & ~(uintptr_t)3);
+        if (taken[i]) ck_true("refused", qb_matmul_rows(q, x->data, n, planes, place) == QB_ERR_ARGUMENT);
+    }
+    ck_true("misaligned", qb_matmul_rows(q, x->data, n, planes, (char *)out + 2) == QB_ERR_ARGUMENT);
+    float *const inside = (float *)((uintptr_t)(p->panels + 3) & ~(uintptr_t)3);
+    ck_true("in the panels", qb_prepared_matmul_rows(p, x->data, n, planes, inside) == QB_ERR_ARGUMENT);
+    ck_true("in x", qb_prepared_matmul_rows(p, x->data, n, planes, taken[0]) == QB_ERR_ARGUMENT);
+    ck_same("left alone", expected, out, bytes);
+}
+
 static void prepared_case(size_t group)
 {
     if (ck_skip()) return;
@@ -49,6 +75,7 @@ static void prepared_case(size_t group)
     ck_same_u64("multiply", QB_OK, (uint64_t)qb_prepared_matmul(&p, &x, planes, b, (ptrdiff_t)rows, 1));
     ck_same("out", a, b, rows * columns * sizeof *a);
     ck_canaries(&got);
+    rows_case(&p, &x, planes, a);
 
     back.q = packed.q;
     back.q.codes = ck_place(&back.codes, packed.codes.bytes, CK_END);
