@@ -10,7 +10,7 @@
 True
 """
 
-from . import gguf
+from . import _threadpools, gguf
 from .errors import FormatError
 from .formats import Format, affine
 from .linalg import grouped_matmul, matmul, vecdot
@@ -32,6 +32,7 @@ from .runtime import (
 from .storage import open, save
 
 check_environment()
+_threadpools.register()
 del check_environment
 
 __all__ = [

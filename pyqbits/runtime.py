@@ -2,6 +2,7 @@
 
 import operator
 import os
+import sys
 from pathlib import Path
 from types import TracebackType
 
@@ -149,7 +150,20 @@ def check_environment() -> None:
     """Refuse to start on a tier that ``PYQBITS_ISA`` names and that cannot run."""
     if lib.qb_isa_init():
         name = os.environ.get("PYQBITS_ISA")
-        raise ImportError(_refusal(f"PYQBITS_ISA={name}", name))
+        refusal = _refusal(f"PYQBITS_ISA={name}", name)
+        if _is_command_line():
+            print(f"pyqbits: {refusal}", file=sys.stderr)
+            sys.exit(2)
+        raise ImportError(refusal)
+
+
+def _is_command_line() -> bool:
+    """Whether this is the script `pyqbits` or ``python -m pyqbits``, whose code comes after this import."""
+    script = Path((getattr(sys, "argv", None) or [""])[0])
+    if script.stem == "pyqbits" and script.suffix in ("", ".exe"):
+        return True
+    words = sys.orig_argv
+    return "-m" in words[:-1] and words[words.index("-m") + 1] == "pyqbits"
 
 
 def kernel_isas(name: str) -> dict[str, str]:

@@ -1,7 +1,10 @@
 """Choosing a tier, the version, the header."""
 
+import _ctypes
+import ctypes
 import os
 import re
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -10,14 +13,20 @@ import numpy as np
 import pytest
 
 import pyqbits as qb
-from pyqbits import runtime
+from pyqbits import _native, runtime
+
+ROOT = Path(qb.__file__).parent.parent
+
+
+def run(arguments, **environment):
+    return subprocess.run(
+        [sys.executable, *arguments], capture_output=True, text=True, env={**os.environ, **environment},
+        cwd=ROOT,
+    )  # fmt: skip
 
 
 def python(code, **environment):
-    return subprocess.run(
-        [sys.executable, "-c", code], capture_output=True, text=True, env={**os.environ, **environment},
-        cwd=Path(qb.__file__).parent.parent,
-    )  # fmt: skip
+    return run(["-c", code], **environment)
 
 
 def test_tiers_are_ordered_and_the_best_is_chosen():
@@ -37,6 +46,16 @@ def test_an_unknown_tier_stops_the_import():
     last = result.stderr.strip().splitlines()[-1]
     assert result.returncode == 1
     assert last.startswith("ImportError: PYQBITS_ISA=sse9: there is no such tier; this build has scalar")
+
+
+def test_the_command_line_says_so_in_one_line(tmp_path):
+    script = tmp_path / "pyqbits"
+    script.write_text("from pyqbits.__main__ import main\nmain()\n")
+    for command in (["-m", "pyqbits", "info"], ["-B", "-m", "pyqbits"], [str(script), "info"]):
+        result = run(command, PYQBITS_ISA="sse9", PYTHONPATH=str(ROOT))
+        assert result.returncode == 2 and not result.stdout
+        assert result.stderr.count("\n") == 1
+        assert result.stderr.startswith("pyqbits: PYQBITS_ISA=sse9: there is no such tier; this build has")
 
 
 @pytest.mark.skipif(set(runtime._NAMES) == set(qb.available_isas()), reason="this machine runs every tier")
@@ -97,7 +116,7 @@ def test_public_names_exist_and_nothing_else_leaks():
     assert all(hasattr(qb, name) for name in qb.__all__)
     assert sorted(qb.__all__) == sorted(
         "ErrorReport Format FormatError PreparedMatrix QArray __version__ affine available_isas compare"
-        " get_include get_num_threads grouped_matmul isa matmul open pack packed_size quantize save"
+        " get_include get_num_threads gguf grouped_matmul isa matmul open pack packed_size quantize save"
         " set_num_threads threads unpack use_isa vecdot".split()
     )
 
@@ -127,3 +146,39 @@ def test_switching_tiers_while_another_thread_works(rng):
             qb.use_isa(tier)
     qb.use_isa(before)
     assert found == [True] * 40
+
+
+def test_threadpoolctl_limits_the_threads():
+    threadpoolctl = pytest.importorskip("threadpoolctl")
+    with qb.threads(3):
+        (found,) = [p for p in threadpoolctl.threadpool_info() if p["internal_api"] == "pyqbits"]
+        assert (found["num_threads"], found["version"], found["user_api"]) == (3, qb.__version__, "pyqbits")
+        with threadpoolctl.threadpool_limits(1):
+            assert qb.get_num_threads() == 1
+        with threadpoolctl.threadpool_limits({"pyqbits": 2}):
+            assert qb.get_num_threads() == 2
+        with threadpoolctl.threadpool_limits(1, user_api="blas"):
+            assert qb.get_num_threads() == 3
+        assert qb.get_num_threads() == 3
+
+
+@pytest.mark.parametrize("order", ["pyqbits, threadpoolctl", "threadpoolctl, pyqbits"])
+def test_threadpoolctl_may_come_first_or_last(order):
+    pytest.importorskip("threadpoolctl")
+    result = python(f"import {order}; print([p['prefix'] for p in threadpoolctl.threadpool_info()])")
+    assert "'_native'" in result.stdout, result.stderr
+
+
+def test_other_libraries_of_the_same_name_are_not_claimed(tmp_path):
+    """Only ours has the functions, whatever else is called `_native`."""
+    threadpoolctl = pytest.importorskip("threadpoolctl")
+    other = tmp_path / "_native.abi3.so"
+    shutil.copy(_ctypes.__file__, other)
+    ctypes.CDLL(str(other))
+    paths = [p["filepath"] for p in threadpoolctl.threadpool_info() if p["internal_api"] == "pyqbits"]
+    assert paths == [str(Path(_native.__file__).resolve())]
+
+
+def test_threadpoolctl_is_not_needed():
+    result = python("import sys; sys.modules['threadpoolctl'] = None; import pyqbits; print(pyqbits.isa())")
+    assert result.returncode == 0, result.stderr

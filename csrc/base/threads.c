@@ -11,6 +11,15 @@
 
 #include <stdlib.h>
 
+// Two functions are seen from outside the extension module: tools that limit threads look for them there.
+#if defined(_WIN32)
+#define EXPORTED __declspec(dllexport)
+#elif defined(__GNUC__)
+#define EXPORTED __attribute__((visibility("default")))
+#else
+#define EXPORTED
+#endif
+
 // Below this much traffic (some microseconds of work) a part is not worth handing over.
 static const size_t least_bytes = (size_t)128 << 10;
 
@@ -39,7 +48,7 @@ static int positive_env(const char *name, int fallback)
     return text && *text && *end == 0 && value >= 0 && value <= 1000000 ? (int)value : fallback;
 }
 
-int qb_num_threads(void)
+EXPORTED int qb_num_threads(void)
 {
     int n = qb_atomic_load(&pool.wanted);
     if (n == 0) {
@@ -52,7 +61,7 @@ int qb_num_threads(void)
     return n;
 }
 
-int qb_set_num_threads(int n)
+EXPORTED int qb_set_num_threads(int n)
 {
     if (n < 1 || n > QB_MOST_THREADS) return QB_ERR_ARGUMENT;
     qb_num_threads();
