@@ -2,6 +2,8 @@
 // Floats to codes and back, eight at a time. Why these instructions:
 //   vcvtph2ps, vcvtps2ph  round as defined; only NaN payloads need a blend
 //   vminps                gives its second operand where one is NaN: the upper clamp passes NaN on
+//   vfmsub                a subtraction (of a product with 1) where the multiplications run, since the
+//                         pipes for sums are taken by vcvtps2dq
 //   vcvtps2dq             rint; NaN and what int32 cannot hold become INT32_MIN, so that saturating
 //                         packs and one byte maximum for 32 codes are the lower clamp
 // A group's end is not a special case: its last eight may run into the next group, whose results
@@ -132,7 +134,7 @@ QB_INLINE struct step step_of(const struct encoder *e, size_t g, const struct to
 QB_INLINE __m256i encode_8(const struct encoder *e, const struct step *s, const float *x)
 {
     __m256 v = _mm256_loadu_ps(x);
-    if (e->shifted) v = _mm256_sub_ps(v, s->off);
+    if (e->shifted) v = _mm256_fmsub_ps(v, _mm256_set1_ps(1), s->off);
     v = _mm256_min_ps(s->hi, _mm256_mul_ps(v, s->inv)); // NaN stays NaN
     const __m256i code = _mm256_cvtps_epi32(v);
     return e->pointed ? _mm256_add_epi32(code, s->z) : code;
