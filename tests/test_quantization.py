@@ -75,6 +75,17 @@ def test_rows_and_groups_longer_than_a_tile(isa, zero):
             assert (report.sum_xx, report.sum_ee, report.max_abs, flat) == ref.compare(x, want)
 
 
+@pytest.mark.parametrize(("name", "cols"), [("int8_g32", 4096), ("uint7_g48_z", 4099), ("int8_row", 4099)])
+def test_large_outputs_are_made_of_their_parts(isa, name, cols):
+    """Above 4 MiB codes are written past the cache, here to any place within a line of it."""
+    x = np.random.default_rng(3).standard_normal((1201, cols), np.float32)
+    whole = pyqbits.quantize(x, name).buffers
+    parts = [pyqbits.quantize(x[row : row + 401], name).buffers for row in range(0, 1201, 401)]
+    assert whole["codes"].nbytes > 4 << 20 > parts[0]["codes"].nbytes
+    for kind, array in whole.items():
+        assert array.tobytes() == b"".join(part[kind].tobytes() for part in parts), kind
+
+
 def test_extremes_far_apart(isa):
     """Which of two equal extremes comes first decides the sign, also when tiles lie between them."""
     x = np.random.default_rng(6).uniform(-1, 1, (4, 9000)).astype(np.float32)

@@ -16,9 +16,6 @@
 #include <stdlib.h>
 #include <string.h>
 
-// Outputs beyond this many bytes are written past the cache, which they would only flush.
-static const size_t stream_bytes = (size_t)4 << 20;
-
 // Scales that are not finite (a file may hold any) make NaNs, whose bits the processor would choose.
 static void make_canonical(float *x, size_t n)
 {
@@ -141,7 +138,7 @@ static int write_rows(const qb_matrix *q, const int64_t *rows, size_t first, siz
     const int one = all.cols != q->cols;
     const size_t step = tile_columns(&all);
     struct writing w = {qb_kernels_now(), &all, rows, one ? 0 : first, one ? 1 : count, step,
-                        qb_ceil_div(all.cols, step), dtype, total > stream_bytes, out, QB_ATOMIC_INIT(0)};
+                        qb_ceil_div(all.cols, step), dtype, total > QB_STREAM_BYTES, out, QB_ATOMIC_INIT(0)};
     const qb_fpenv env = qb_fpenv_enter();
     qb_parallel(qb_parts(total, w.count * w.tiles_a_row), write_part, &w);
     qb_fpenv_leave(env);

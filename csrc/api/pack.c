@@ -10,9 +10,6 @@
 
 enum { TILE = 2048 }; // codes; a multiple of 8, so that the tiles of a row meet on a byte
 
-// Outputs beyond this many bytes are written past the cache, which they would only flush.
-static const size_t stream_bytes = (size_t)4 << 20;
-
 static size_t code_bytes(int dtype)
 {
     switch (dtype) {
@@ -222,7 +219,7 @@ static void run_unpack(void *context, size_t part, size_t parts)
     const struct packing *const all = context;
     size_t first;
     const struct packing p = part_of(all, part, parts, 1, &first);
-    unpack_part(&p, all->rows * all->count * all->width > stream_bytes);
+    unpack_part(&p, all->rows * all->count * all->width > QB_STREAM_BYTES);
 }
 
 int qb_unpack(const uint8_t *in, size_t row_bytes, size_t rows, size_t count, int bits, int is_signed,

@@ -38,6 +38,23 @@ const float *qb_job_floats(struct qb_job *j, size_t row, size_t col, size_t n, i
     return tile;
 }
 
+// Packed codes to the output.
+static void pass_on(struct qb_job *j)
+{
+    struct qb_work *const w = j->work;
+    if (!j->streamed) return;
+    const size_t bytes = (size_t)(w->codes.out - w->packed);
+    j->k->stream(w->packed, bytes, w->to);
+    w->to += bytes;
+    w->codes.out = w->packed;
+}
+
+void qb_job_end_codes(struct qb_job *j)
+{
+    qb_packer_end_row(&j->work->codes);
+    pass_on(j);
+}
+
 void qb_job_encode(struct qb_job *j, const float *x, size_t n, size_t group, size_t first)
 {
     const qb_format *const f = &j->out.format;
@@ -55,6 +72,7 @@ void qb_job_encode(struct qb_job *j, const float *x, size_t n, size_t group, siz
                      f->zero == QB_ZERO_POINT ? p->z + first : NULL, lo, hi, codes);
     }
     qb_packer_add(&j->work->codes, n);
+    pass_on(j);
 }
 
 void qb_job_store(struct qb_job *j, size_t at, size_t n)
@@ -138,6 +156,8 @@ void qb_job_start(struct qb_job *j, size_t row, size_t first)
     struct qb_work *const w = j->work;
     qb_packer_open(&w->codes, j->k, bits,
                    q->codes + row * qb_packed_bytes(q->cols, bits) + qb_packed_bytes(first * qb_matrix_group(q), bits));
+    w->to = w->codes.out;
+    if (j->streamed) w->codes.out = w->packed;
     if (q->format.zero == QB_ZERO_POINT)
         qb_packer_open(&w->zeros, j->k, bits,
                        q->zeros + row * qb_packed_bytes(qb_matrix_groups(q), bits) + qb_packed_bytes(first, bits));
@@ -145,7 +165,7 @@ void qb_job_start(struct qb_job *j, size_t row, size_t first)
 
 void qb_job_end(struct qb_job *j)
 {
-    qb_packer_end_row(&j->work->codes);
+    qb_job_end_codes(j);
     if (j->out.format.zero == QB_ZERO_POINT) qb_packer_end_row(&j->work->zeros);
 }
 
@@ -251,6 +271,7 @@ static void quantize_part(void *context, size_t part, size_t parts)
     j.params = (struct qb_params){w->d, w->m, w->z, w->inv};
     outcome->status = quantize_units(&j, all, qb_part_start(all->units, 1, part, parts),
                                      qb_part_start(all->units, 1, part + 1, parts));
+    if (j.streamed) j.k->fence();
 done:
     free(lanes);
     free(w);
@@ -271,7 +292,7 @@ int qb_quantize(const qb_floats *x, int search, const float *importance, size_t 
     struct quantizing all;
     struct qb_job *const j = &all.job;
     *j = (struct qb_job){qb_kernels_now(), *x, *out, search, importance, importance_stride, zero_nonfinite,
-                         fault, {0}, NULL};
+                         0, fault, {0}, NULL};
     if (type) return qb_quantize_blocks(j);
     if (x->rows == 0 || x->cols == 0) {
         if (out->format.per_tensor) store_nothing(out);
@@ -279,6 +300,7 @@ int qb_quantize(const qb_floats *x, int search, const float *importance, size_t 
     }
     status = check_importance(j);
     if (status) return status;
+    j->streamed = x->rows * qb_packed_bytes(x->cols, out->format.bits) > QB_STREAM_BYTES;
     join_rows(j);
     all.is_long = out->format.per_tensor || qb_matrix_group(&j->out) > QB_GROUP_IN_TILE;
     all.groups = qb_matrix_groups(&j->out);

@@ -21,6 +21,7 @@ struct qb_work {
     float d[QB_GROUPS_AT_ONCE], m[QB_GROUPS_AT_ONCE], z[QB_GROUPS_AT_ONCE], inv[QB_GROUPS_AT_ONCE];
     float lo[QB_GROUPS_AT_ONCE], hi[QB_GROUPS_AT_ONCE];
     struct qb_packer codes, zeros;
+    uint8_t packed[QB_TILE + 8], *to; // where codes are streamed: on their way, and where they go
 };
 
 struct qb_job {
@@ -31,6 +32,7 @@ struct qb_job {
     const float *importance;
     size_t importance_stride;
     int zero_nonfinite;
+    int streamed; // codes are written past the cache
     qb_fault *fault;
     struct qb_params params; // arrays of work
     struct qb_work *work;
@@ -50,6 +52,9 @@ void qb_job_store(struct qb_job *j, size_t at, size_t n);
 
 // Searches better parameters for the groups of x, which is row `row` from column `col` on.
 void qb_job_search(struct qb_job *j, size_t row, size_t col, const float *x, size_t n, size_t group);
+
+// Ends a packed row of codes.
+void qb_job_end_codes(struct qb_job *j);
 
 // Codes, and zero points, go to row `row` from its first-th group on, until the end.
 void qb_job_start(struct qb_job *j, size_t row, size_t first);

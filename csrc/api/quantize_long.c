@@ -139,7 +139,7 @@ static int quantize_group(struct long_group *g, size_t at)
         size_t row, col;
         const size_t n = locate(g, i, &row, &col);
         qb_job_encode(j, load(g, row, col, n), n, n, 0);
-        if (col + n == j->x.cols) qb_packer_end_row(&j->work->codes);
+        if (col + n == j->x.cols) qb_job_end_codes(j);
     }
     qb_job_store(j, at, 1);
     return QB_OK;

@@ -39,6 +39,7 @@ typedef uint64_t qb_narrow_fn(const void *codes, size_t n, uint8_t bias, uint8_t
 
 // memcpy with stores that bypass the cache: for outputs larger than it. No overlap. After the last one
 // comes a fence: only then are they ordered before what other threads may see next.
+#define QB_STREAM_BYTES ((size_t)4 << 20) // outputs beyond this would only flush the cache
 typedef void qb_stream_fn(const void *src, size_t bytes, void *dst);
 typedef void qb_fence_fn(void);
 
