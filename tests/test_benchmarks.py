@@ -1,5 +1,6 @@
 """The benchmarks themselves: every case runs once on tiny inputs, and what they compute is right."""
 
+import importlib.util
 import json
 import math
 import subprocess
@@ -14,6 +15,7 @@ if not (ROOT / "benchmarks").is_dir():
     pytest.skip("needs the source tree", allow_module_level=True)
 sys.path.append(str(ROOT))  # last: an installed pyqbits stays the one that is tested
 
+import pyqbits as qb  # noqa: E402
 from benchmarks import timing  # noqa: E402
 from benchmarks.encoder import attend, gelu  # noqa: E402
 
@@ -73,6 +75,19 @@ def test_float32_encoder_gives_the_published_similarities():
     pytest.importorskip("safetensors")
     pytest.importorskip(sentences.PACKAGE)
     assert sentences.Model(sentences.find_model(), "int24").published_difference() < 1e-3
+
+
+def test_block_types_of_a_language_model():
+    pytest.importorskip("gguf")
+    from benchmarks import smollm
+
+    if not importlib.util.find_spec(smollm.PACKAGE):
+        pytest.skip(f"needs {smollm.PACKAGE}")
+    file = smollm.find_model()
+    assert smollm.check_numbers(file).startswith("272 tensors dequantize as in gguf")
+    assert {"q8_0", "q4_0"} <= set(smollm.written(file))
+    opened = qb.open(file)
+    assert smollm.snr_db(opened, opened) == math.inf
 
 
 def test_table(tmp_path, capsys):

@@ -85,6 +85,9 @@ def quantize(
         Patterns, typer.Option(metavar="GLOB=TYPE", help="Another type for these, in a .gguf (repeatable).")
     ] = None,
     pure: Annotated[bool, typer.Option("--pure", help="No mix of types, in a .gguf: one for all.")] = False,
+    imatrix: Annotated[
+        Path | None, typer.Option(metavar="FILE", help="Importance of columns, for searches, in a .gguf.")
+    ] = None,
     nonfinite: Annotated[str, typer.Option(help="NaN and infinity: raise, or zero.")] = "raise",
     threads: Annotated[
         int | None, typer.Option(min=1, max=256, help="How many, instead of one a CPU.")
@@ -108,13 +111,14 @@ def quantize(
 
         exceptions = tuple(exception(text) for text in tensor_format or ())
         choice = Choice(format or "q4_K_M", pure, exceptions, *patterns)
-        quantize_gguf(model, output, choice, Settings(search, nonfinite), force=force, json=json)
+        settings = Settings(search, nonfinite, imatrix)
+        quantize_gguf(model, output, choice, settings, force=force, json=json)
         return
     from ..formats import as_format
     from .quantize import Options, quantize_model
 
-    if pure or tensor_format:
-        raise ValueError("--pure and --tensor-format are for .gguf files")
+    if pure or tensor_format or imatrix:
+        raise ValueError("--pure, --tensor-format and --imatrix are for .gguf files")
     options = Options(as_format(format or "int4_g32"), search, *patterns, nonfinite)
     quantize_model(model, output, options, force=force, json=json)
 

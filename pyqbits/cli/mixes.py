@@ -59,13 +59,17 @@ LAYER = re.compile(r"blk\.([0-9]{1,9})\.")
 
 
 class Choice(NamedTuple):
-    """What to make of a file: a mix, or with `pure` its main type alone, or a type; other types by glob."""
+    """What to make of a file: a mix, or with `pure` its main type alone, or a type; other types by glob.
+
+    `weighted` says that quantizers know the importance of columns: some mixes then differ.
+    """
 
     name: str
     pure: bool = False
     exceptions: tuple[tuple[str, str], ...] = ()
     include: tuple[str, ...] = ()
     exclude: tuple[str, ...] = ()
+    weighted: bool = False
 
     @property
     def base(self) -> str:
@@ -97,7 +101,7 @@ class Plan(NamedTuple):
 def plan(file: gguf.File, choice: Choice) -> Plan:
     """Types for all tensors of a file."""
     choice.check(list(file.tensors))
-    model = Model(file)
+    model = Model(file, choice.weighted)
     types, fallbacks = {}, Counter[tuple[str, str]]()
     for info in file.tensors.values():
         wanted = _wanted(info, choice, model)
@@ -147,7 +151,8 @@ def _wanted(info: gguf.TensorInfo, choice: Choice, model: "Model") -> str | None
 class Model:
     """What the mixes ask of a model."""
 
-    def __init__(self, file: gguf.File) -> None:
+    def __init__(self, file: gguf.File, weighted: bool) -> None:
+        self.weighted = weighted
         arch = file.metadata.get("general.architecture", "")
 
         def number(key: str, otherwise: int) -> int:
@@ -212,8 +217,10 @@ class Model:
             return "q5_K" if layer < self.layers // 16 else "q4_K"
         if mix in ("q4_K_M", "q5_K_M"):
             return "q6_K" if more_bits(layer, self.layers) else base
-        if mix in ("q4_K_S", "iq4_nl", "iq4_xs"):
+        if mix == "q4_K_S" or (mix in ("iq4_nl", "iq4_xs") and not self.weighted):
             return "q5_K" if first_eighth else base
+        if mix in ("q4_0", "q5_0") and self.weighted and first_eighth:
+            return {"q4_0": "q4_1", "q5_0": "q5_1"}[mix]
         return {"q2_K": "q3_K", "q3_K_L": "q5_K"}.get(mix, base)
 
 

@@ -215,11 +215,17 @@ def quantize_tensor(
 
 
 def quantize_rows(
-    x: np.ndarray, entry: Entry | TensorInfo, row: int, format: Format, search: str | None, nonfinite: str
+    x: np.ndarray,
+    entry: Entry | TensorInfo,
+    row: int,
+    format: Format,
+    search: str | None,
+    nonfinite: str,
+    importance: np.ndarray | None = None,
 ) -> pyqbits.QArray:
     """Quantize rows of a tensor from `row` on; errors say where in the tensor something is."""
     try:
-        return pyqbits.quantize(x, format, search=search, nonfinite=nonfinite)
+        return pyqbits.quantize(x, format, search=search, nonfinite=nonfinite, importance=importance)
     except ValueError as error:
         finite = np.isfinite(x.astype(np.float32))
         if finite.all():

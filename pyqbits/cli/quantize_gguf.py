@@ -1,5 +1,6 @@
 """`pyqbits quantize` of a GGUF file: any type to any other, by chunks of rows, metadata kept."""
 
+import math
 import time
 from collections.abc import Iterator
 from contextlib import ExitStack
@@ -14,7 +15,7 @@ from pyqbits import ErrorReport, QArray, gguf
 from .._arrays import check_choice
 from ..formats import Format, as_format
 from ..gguf.types import DTYPES, TYPES
-from . import models, tables
+from . import imatrix, models, tables
 from .mixes import FLOATS, Choice, plan
 from .quantize import CHUNK, Advance, Result, check_output, quantize_rows, report, show_fallbacks
 from .reports import combined, float_report
@@ -28,6 +29,7 @@ class Settings:
 
     search: str | None
     nonfinite: str
+    importance: Path | None = None
 
     def check(self) -> None:
         if self.search is not None:
@@ -48,18 +50,23 @@ def quantize_gguf(
     if path.suffix != ".gguf":
         raise ValueError(f"{output}: the output must be a directory that exists or end in .gguf")
     check_output(path, [model], force)
-    types, fallbacks = plan(source, choice)
+    importance = imatrix.load(settings.importance) if settings.importance else {}
+    types, fallbacks = plan(source, choice._replace(weighted=bool(importance)))
     specs = [gguf.Spec(info.name, types[info.name], info.shape) for info in source.tensors.values()]
     results = []
     with ExitStack() as stack:
         advance = stack.enter_context(tables.progress(sum(info.nbytes for info in source.tensors.values())))
         writer = stack.enter_context(gguf.Writer(path, specs, new_metadata(source, choice)))
         for info in source.tensors.values():
-            tensor = Tensor(source, info, types[info.name], writer, advance)
+            tensor = Tensor(source, info, types[info.name], writer, advance, importance.get(info.name))
             results.append(tensor.copy() if info.type == tensor.type else tensor.convert(settings))
     report(results, models.Model([model], None), [path], json=json)
     if not json:
         show_fallbacks(fallbacks)
+        made = [name for name, type in types.items() if type != source.tensors[name].type]
+        missing = [name for name in made if types[name] not in FLOATS and name not in importance]
+        if importance and missing:
+            tables.note(f"no importance for {len(missing)} tensors: {', '.join(missing)}")
 
 
 def new_metadata(source: gguf.File, choice: Choice) -> gguf.Metadata:
@@ -79,6 +86,7 @@ class Tensor:
     type: str
     writer: gguf.Writer
     advance: Advance
+    importance: np.ndarray | None
 
     def copy(self) -> Result:
         start, at = time.perf_counter(), 0
@@ -101,7 +109,8 @@ class Tensor:
         if self.type not in FLOATS:
             format = as_format(self.type)
             search = settings.search if settings.search in format.searches else None
-            q = quantize_rows(x, self.info, row, format, search, settings.nonfinite)
+            weights = self.weights(row, len(x))
+            q = quantize_rows(x, self.info, row, format, search, settings.nonfinite, weights)
             return q.buffers["blocks"], pyqbits.compare(x, q)
         if settings.nonfinite == "zero":
             x = np.where(np.isfinite(x), x, x.dtype.type(0))
@@ -109,6 +118,19 @@ class Tensor:
         if not np.isfinite(y).all():
             self.refuse(x, y, row)
         return y, float_report(x, y)
+
+    def weights(self, row: int, count: int) -> np.ndarray | None:
+        """The importance of rows: of a matrix of its own for each expert, or the same for all."""
+        if self.importance is None:
+            return None
+        shape = self.info.shape
+        matrices = math.prod(shape[:-2])
+        if self.importance.shape not in ((1, shape[-1]), (matrices, shape[-1])):
+            size = f"{self.importance.shape[0]} x {self.importance.shape[1]}"
+            raise ValueError(f"tensor {self.info.name!r} has shape {shape}, its importance {size} values")
+        if len(self.importance) == 1:
+            return self.importance
+        return self.importance[np.arange(row, row + count) // shape[-2]]
 
     def refuse(self, x: np.ndarray, y: np.ndarray, row: int) -> None:
         """Raise the error about the first number that is not finite in the new type."""
