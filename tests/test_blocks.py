@@ -279,9 +279,87 @@ def test_quantizing_refuses(isa):
         qb.quantize(x, "q8_1")
     with pytest.raises(ValueError, match="search must be"):
         qb.quantize(x, "q4_0", search="mse")
+    with pytest.raises(ValueError, match="search must be"):
+        qb.quantize(x, "q4_K", search="rtn")
+    with pytest.raises(ValueError, match="of group \\(0, 0\\) overflows what q6_K stores"):
+        qb.quantize(np.full((1, 256), 1e12), "q6_K")
     with pytest.raises(ValueError, match="iq2_xxs is read, not written"):
         qb.quantize(x, "iq2_xxs")
     assert qb.quantize(np.zeros((0, 64)), "q8_0").nbytes == qb.quantize(np.zeros((3, 0)), "q8_0").nbytes == 0
+
+
+SEARCHED = ("q2_K", "q3_K", "q4_K", "q5_K", "q6_K")
+
+# Signal to noise in decibels of what ggml 0.25.3 makes of normal, Laplace and Student-t (5) rows of 4096.
+REFERENCE_SNR = {
+    "q2_K": (10.56, 9.27, 9.56), "q3_K": (16.44, 15.09, 15.10), "q4_K": (22.93, 21.47, 21.65),
+    "q5_K": (28.85, 27.39, 27.55), "q6_K": (35.03, 33.30, 33.44),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("name", SEARCHED)
+def test_searches_err_less_than_ggml(name):
+    rng = np.random.default_rng(0)
+    shape = (64, 4096)
+    kinds = (rng.standard_normal(shape), rng.laplace(size=shape), rng.standard_t(5, size=shape))
+    for x, reference in zip(kinds, REFERENCE_SNR[name], strict=True):
+        x = x.astype(np.float32)
+        plain, best = (qb.compare(x, qb.quantize(x, name, search=s)).snr_db for s in ("mse", "best"))
+        assert plain > reference - 0.02  # of which row it was made of, the reference differs by as much
+        assert best > plain + 0.05
+
+
+@pytest.mark.parametrize("name", SEARCHED)
+def test_searches_err_less_than_ggml_on_its_own_rows(vectors, name):
+    rows = {"normal", "zeros", "outlier", "all_negative", "f16_subnormal_scale", "quarter_steps", "uniform01"}
+    for x, row, packed in zip(vectors["x"], vectors["row_names"], vectors[f"packed/{name}"], strict=True):
+        if row in rows:
+            other = qb.QArray.from_bytes(packed, name, (256,))
+            ours = qb.compare(x, qb.quantize(x, name, search="best"))
+            assert ours.sum_ee <= qb.compare(x, other).sum_ee, row
+
+
+@pytest.mark.parametrize("name", SEARCHED)
+def test_searches_give_the_same_bytes_everywhere(name, rng):
+    x = np.concatenate([awkward(256, rng), rng.standard_normal((70, 256)).astype(np.float32)])
+    x[-1] = 1e-30
+    weights = rng.random(x.shape).astype(np.float32) * (rng.random(x.shape) > 0.2)
+    weights[3], weights[5, :64] = 0, 0
+    for search in ("mse", "best"):
+        for importance in (None, weights, weights[0]):
+            found = set()
+            for tier in qb.available_isas():
+                with qb.use_isa(tier):
+                    q = qb.quantize(x, name, search=search, importance=importance)
+                    alone = qb.quantize(x[:3], name, search=search, importance=weights[0])
+                    found.add(q.tobytes())
+            with qb.threads(3):
+                found.add(qb.quantize(x, name, search=search, importance=importance).tobytes())
+            assert len(found) == 1 and np.isfinite(q.dequantize()).all()
+            if importance is weights[0]:
+                assert alone.tobytes() == q[:3].tobytes()
+
+
+@pytest.mark.parametrize("name", SEARCHED)
+def test_searches_weigh_errors(name, rng):
+    x = rng.standard_normal((40, 512)).astype(np.float32)
+    weights = np.exp(rng.standard_normal(512) * 2).astype(np.float32)
+    plain, weighted = qb.quantize(x, name), qb.quantize(x, name, importance=weights)
+    errors = [(np.square(q.dequantize() - x) * weights).sum() for q in (plain, weighted)]
+    assert errors[1] < 0.97 * errors[0]
+    assert qb.quantize(x, name, importance=np.zeros(512)).tobytes() == plain.tobytes()
+
+
+@pytest.mark.parametrize("name", SEARCHED)
+def test_searches_find_what_blocks_hold(name, rng):
+    """Values that a block holds exactly come back nearly so: all positive, all negative, constant, zero."""
+    x = np.zeros((4, 256), np.float32)
+    x[0] = rng.integers(1, 4, 256) * 0.25
+    x[1] = -x[0]
+    x[2] = 3.5
+    got = qb.quantize(x, name).dequantize()
+    assert np.abs(got - x).max() < 0.2 and not got[3].any()
+    assert np.allclose(got[2], 3.5, rtol=2e-3)
 
 
 # ---- arrays, bytes, files -------------------------------------------------------------------------

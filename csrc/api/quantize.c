@@ -293,13 +293,13 @@ int qb_quantize(const qb_floats *x, int search, const float *importance, size_t 
     struct qb_job *const j = &all.job;
     *j = (struct qb_job){qb_kernels_now(), *x, *out, search, importance, importance_stride, zero_nonfinite,
                          0, fault, {0}, NULL};
-    if (type) return qb_quantize_blocks(j);
     if (x->rows == 0 || x->cols == 0) {
         if (out->format.per_tensor) store_nothing(out);
         return QB_OK;
     }
     status = check_importance(j);
     if (status) return status;
+    if (type) return qb_quantize_blocks(j);
     j->streamed = x->rows * qb_packed_bytes(x->cols, out->format.bits) > QB_STREAM_BYTES;
     join_rows(j);
     all.is_long = out->format.per_tensor || qb_matrix_group(&j->out) > QB_GROUP_IN_TILE;

@@ -5,6 +5,7 @@
 #include "../base/fpenv.h"
 #include "../base/threads.h"
 #include "../formats/blocks.h"
+#include "../formats/superblocks.h"
 #include "quantize.h"
 
 #include <math.h>
@@ -31,7 +32,10 @@ static int encode_tile(struct qb_job *j, const struct encoding *all, size_t row,
     const float *const x = qb_job_floats(j, row, col, n, &status);
     if (status) return status;
     uint8_t *const to = j->out.codes + row * all->row_bytes + qb_block_bytes(&j->out.format, col);
-    const size_t done = j->k->block_encode[j->out.format.block](x, count, to);
+    const int block = j->out.format.block;
+    const float *const w = j->importance ? j->importance + row * j->importance_stride + col : NULL;
+    qb_block_encode_fn *const by_rule = j->k->block_encode[block];
+    const size_t done = by_rule ? by_rule(x, count, to) : qb_super_quantize(j->k, block, j->search, x, w, count, to);
     if (done == count) return QB_OK;
     size_t most = done * elements;
     for (size_t i = most; i < (done + 1) * elements; i++)
@@ -59,16 +63,17 @@ int qb_quantize_blocks(const struct qb_job *job)
 {
     struct encoding all = {.job = *job, .type = qb_block_type_of(job->out.format.block)};
     qb_floats *const x = &all.job.x;
-    if (x->rows == 0 || x->cols == 0) return QB_OK;
     const size_t size = qb_float_bytes(x->dtype);
-    if (x->col_stride == (ptrdiff_t)size && x->row_stride == (ptrdiff_t)(x->cols * size)) { // one long row
+    const int gapless = x->col_stride == (ptrdiff_t)size && x->row_stride == (ptrdiff_t)(x->cols * size);
+    if (gapless && (!job->importance || job->importance_stride == x->cols)) { // one long row
         x->cols *= x->rows;
         x->rows = 1;
     }
     all.tiles_a_row = qb_ceil_div(x->cols, TILE);
     all.row_bytes = qb_block_bytes(&job->out.format, x->cols);
     const qb_fpenv env = qb_fpenv_enter();
-    const size_t parts = qb_parts(x->rows * x->cols * size, x->rows * all.tiles_a_row);
+    const size_t work = job->search == QB_SEARCH_RTN ? size : 16 * size;
+    const size_t parts = qb_parts(x->rows * x->cols * work, x->rows * all.tiles_a_row);
     qb_parallel(parts, encode_part, &all);
     qb_fpenv_leave(env);
     for (size_t i = 0; i < parts; i++) {

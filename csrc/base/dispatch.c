@@ -25,6 +25,7 @@ static const struct qb_kernels tables[QB_ISA_COUNT] = {
         QB_TABLE_blocks(scalar)
         QB_TABLE_grids(scalar)
         QB_TABLE_fixed(scalar)
+        QB_TABLE_super(scalar)
     },
 #if QB_X86
     [QB_ISA_avx2] = {
@@ -40,6 +41,7 @@ static const struct qb_kernels tables[QB_ISA_COUNT] = {
         QB_TABLE_blocks(avx2)
         QB_TABLE_grids(avx2)
         QB_TABLE_fixed(scalar)
+        QB_TABLE_super(avx2)
     },
     [QB_ISA_avxvnni] = {
         QB_TABLE_pack(avx2)
@@ -54,6 +56,7 @@ static const struct qb_kernels tables[QB_ISA_COUNT] = {
         QB_TABLE_blocks(avx2)
         QB_TABLE_grids(avx2)
         QB_TABLE_fixed(scalar)
+        QB_TABLE_super(avx2)
     },
     [QB_ISA_avx512] = {
         QB_TABLE_pack(avx512)
@@ -68,6 +71,7 @@ static const struct qb_kernels tables[QB_ISA_COUNT] = {
         QB_TABLE_blocks(avx2)
         QB_TABLE_grids(avx2)
         QB_TABLE_fixed(scalar)
+        QB_TABLE_super(avx2)
     },
 #endif
 };

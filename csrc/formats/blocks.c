@@ -9,7 +9,7 @@
 // Symmetric codes have z = 2^(bits-1); those of ternary types, which that would cost a bit, say z = 1 as
 // formats with zero points do. Parameters that are products of a scale and a small integer are floats.
 // `group` is a segment: elements that share a scale.
-enum { RTN = 1 << QB_SEARCH_RTN };
+enum { RTN = 1 << QB_SEARCH_RTN, MSE = 1 << QB_SEARCH_MSE | 1 << QB_SEARCH_BEST };
 #define BLOCK(type, elements, bytes, group, bits, zero, scale, searches)                                        \
     [QB_BLOCK_##type] = {#type, elements, bytes, searches,                                                      \
                          {bits, QB_ZERO_##zero, QB_##scale, 0, group, QB_BLOCK_##type}},
@@ -22,11 +22,11 @@ static const qb_block_type types[QB_BLOCK_COUNT] = {
     BLOCK(q5_1, 32, 24, 32, 5, MIN, F16, RTN)
     BLOCK(q8_0, 32, 34, 32, 8, NONE, F16, RTN)
     BLOCK(q8_1, 32, 36, 32, 8, NONE, F16, RTN)
-    BLOCK(q2_K, 256, 84, 16, 2, MIN, F32, 0)
-    BLOCK(q3_K, 256, 110, 16, 3, NONE, F32, 0)
-    BLOCK(q4_K, 256, 144, 32, 4, MIN, F32, 0)
-    BLOCK(q5_K, 256, 176, 32, 5, MIN, F32, 0)
-    BLOCK(q6_K, 256, 210, 16, 6, NONE, F32, 0)
+    BLOCK(q2_K, 256, 84, 16, 2, MIN, F32, MSE)
+    BLOCK(q3_K, 256, 110, 16, 3, NONE, F32, MSE)
+    BLOCK(q4_K, 256, 144, 32, 4, MIN, F32, MSE)
+    BLOCK(q5_K, 256, 176, 32, 5, MIN, F32, MSE)
+    BLOCK(q6_K, 256, 210, 16, 6, NONE, F32, MSE)
     BLOCK(q8_K, 256, 292, 256, 8, NONE, F32, RTN)
     BLOCK(iq1_s, 256, 50, 32, 5, NONE, F32, 0)
     BLOCK(iq1_m, 256, 56, 16, 5, NONE, F32, 0)

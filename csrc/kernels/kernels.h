@@ -201,6 +201,37 @@ typedef void qb_block_params_fn(const uint8_t *blocks, size_t count, float *d, f
     X(iq1_s, isa) X(iq1_m, isa) X(iq2_xxs, isa) X(iq2_xs, isa) X(iq2_s, isa) X(iq3_xxs, isa)      \
     X(iq3_s, isa)
 
+// ---- family "super": searches of block types whose segments have integer scales ----------------------
+
+// What is known of QB_LANES segments side by side (lanes as in family "search"), and the best so far.
+struct qb_segments {
+    float lo[QB_LANES], hi[QB_LANES];       // least value or 0, greatest value or 0
+    double weight[QB_LANES], sum[QB_LANES]; // of w and of w*x, in index order (w NULL: ones)
+    double gain[QB_LANES], d[QB_LANES], m[QB_LANES]; // values d*level + m take `gain` off the squared error
+    float scale[QB_LANES], min[QB_LANES];            // the integers in place of d and m
+};
+
+// Fills in lo, hi, weight and sum.
+typedef void qb_measure_fn(const float *x, const float *w, size_t n, struct qb_segments *s);
+
+// Levels whose variance is less than this part of their mean square are all the same: no minimum then, which
+// would be made of rounding errors.
+#define QB_SPREAD 0x1p-20
+
+// Fits the levels that `ask` assigns (off, inv, lo and hi; moments as qb_fit_fn has them) by least squares,
+// without a minimum or, has_min, with one below zero. Where that takes more off than the best so far, it
+// is the best. Every operation is rounded to double.
+typedef void qb_propose_fn(const float *x, const float *w, size_t n, const struct qb_lanes *ask, int has_min,
+                           struct qb_segments *s);
+
+// The same for levels assigned with the scale ask->d = u->d * u->scale: finds the integer minimum in [0, top]
+// that suits them best in units of u->m (has_min 0: none), and keeps both integers where they take more off.
+struct qb_units {
+    float m[QB_LANES], inv_m[QB_LANES], scale[QB_LANES], top;
+};
+typedef void qb_beside_fn(const float *x, const float *w, size_t n, const struct qb_lanes *ask,
+                          const struct qb_units *u, int has_min, struct qb_segments *s);
+
 // ---- family "fixed": block types that are quantized by a fixed rule ------------------------------------
 
 // Writes `count` blocks of finite floats: csrc/README.md has the rules. Returns how many blocks there are
@@ -226,7 +257,8 @@ typedef size_t qb_block_encode_fn(const float *x, size_t count, uint8_t *blocks)
     X(gemv)            \
     X(blocks)          \
     X(grids)           \
-    X(fixed)
+    X(fixed)           \
+    X(super)
 
 struct qb_kernels {
 #define X(family) const char *family##_isa; // the tier whose file serves this family here
@@ -255,6 +287,9 @@ struct qb_kernels {
     qb_planes_pack_fn *planes_pack;
     qb_planes_unpack_fn *planes_unpack;
     qb_gemv_fn *gemv;
+    qb_measure_fn *measure;
+    qb_propose_fn *propose;
+    qb_beside_fn *beside;
     qb_block_codes_fn *block_codes[QB_BLOCK_COUNT]; // NULL: QB_BLOCK_NONE
     qb_block_params_fn *block_params[QB_BLOCK_COUNT];
     qb_block_encode_fn *block_encode[QB_BLOCK_COUNT]; // NULL: types that are searched for, or never written
@@ -286,6 +321,8 @@ struct qb_kernels {
     qb_block_codes_fn qb_codes_##type##_##isa; qb_block_params_fn qb_params_##type##_##isa;
 #define QB_DECLARE_blocks(isa) QB_BLOCKS_TYPES(QB_BLOCK_DECLARE, isa)
 #define QB_DECLARE_grids(isa) QB_GRIDS_TYPES(QB_BLOCK_DECLARE, isa)
+#define QB_DECLARE_super(isa)                                                                     \
+    qb_measure_fn qb_measure_##isa; qb_propose_fn qb_propose_##isa; qb_beside_fn qb_beside_##isa;
 #define QB_FIXED_DECLARE(type, isa) qb_block_encode_fn qb_encode_##type##_##isa;
 #define QB_DECLARE_fixed(isa) QB_FIXED_TYPES(QB_FIXED_DECLARE, isa)
 
@@ -318,6 +355,8 @@ struct qb_kernels {
     .block_params[QB_BLOCK_##type] = qb_params_##type##_##isa,
 #define QB_TABLE_blocks(isa) .blocks_isa = #isa, QB_BLOCKS_TYPES(QB_BLOCK_TABLE, isa)
 #define QB_TABLE_grids(isa) .grids_isa = #isa, QB_GRIDS_TYPES(QB_BLOCK_TABLE, isa)
+#define QB_TABLE_super(isa)                                                                       \
+    .super_isa = #isa, .measure = qb_measure_##isa, .propose = qb_propose_##isa, .beside = qb_beside_##isa,
 #define QB_FIXED_TABLE(type, isa) .block_encode[QB_BLOCK_##type] = qb_encode_##type##_##isa,
 #define QB_TABLE_fixed(isa) .fixed_isa = #isa, QB_FIXED_TYPES(QB_FIXED_TABLE, isa)
 

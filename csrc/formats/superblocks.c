@@ -1,0 +1,263 @@
+// SPDX-License-Identifier: Apache-2.0
+// Sixteen segments side by side, as affine_search.c has them: two blocks of 8 segments, or one of 16. First
+// each segment alone: ways to assign codes are fitted by least squares, and what a fit takes off the squared
+// error ranks it. Then the block's scales are rounded, and each segment looks at the integers beside what it
+// got, again by what the codes assigned with them take off. Everything is done to all lanes alike, in loops
+// without branches.
+#include "superblocks.h"
+
+#include "../base/float16.h"
+#include "affine.h"
+
+#include <float.h>
+#include <math.h>
+#include <string.h>
+
+// lowest, highest: levels. scale_lo .. scale_hi: the integer scales; minima are 0 .. scale_hi.
+struct kind {
+    int segments, has_min;
+    float lowest, highest, scale_lo, scale_hi;
+};
+
+// Candidates of a search: the scale that the range gives, then scales that stretch the range by `first`,
+// `first + step` ... levels; refinements of the best; how far beside its integer scale a segment looks; and
+// units of the block, of which the first gives the largest segment the outermost integer.
+struct effort {
+    int candidates, refinements, reach, units;
+    float first, step;
+};
+
+static const struct kind kinds[QB_BLOCK_COUNT] = {
+    [QB_BLOCK_q2_K] = {16, 1, 0, 3, 0, 15},      [QB_BLOCK_q3_K] = {16, 0, -4, 3, -32, 31},
+    [QB_BLOCK_q4_K] = {8, 1, 0, 15, 0, 63},      [QB_BLOCK_q5_K] = {8, 1, 0, 31, 0, 63},
+    [QB_BLOCK_q6_K] = {16, 0, -32, 31, -128, 127},
+};
+
+static const struct effort efforts[QB_BLOCK_COUNT][2] = { // "mse", "best"
+    [QB_BLOCK_q2_K] = {{4, 1, 1, 1, -0.5f, 0.35f}, {24, 4, 2, 7, -1.0f, 0.1f}},
+    [QB_BLOCK_q3_K] = {{4, 0, 1, 1, -0.9f, 0.4f}, {24, 3, 2, 7, -1.4f, 0.12f}},
+    [QB_BLOCK_q4_K] = {{5, 1, 1, 1, -1.4f, 0.6f}, {32, 3, 2, 7, -2.0f, 0.1f}},
+    [QB_BLOCK_q5_K] = {{3, 0, 1, 1, -2.4f, 1.0f}, {32, 3, 2, 5, -2.6f, 0.12f}},
+    [QB_BLOCK_q6_K] = {{2, 0, 1, 1, -1.2f, 1.0f}, {24, 2, 2, 3, -2.6f, 0.15f}},
+};
+
+// What the lanes' segments get, and the units of their blocks.
+struct chosen {
+    float scale[QB_LANES], min[QB_LANES], d[QB_LANES], m[QB_LANES];
+};
+
+struct search {
+    const struct qb_kernels *k;
+    const struct kind *kind;
+    const struct effort *effort;
+    size_t n; // of a segment
+    const float *w;
+    float x16[QB_LANES * 32], w16[QB_LANES * 32];
+    struct qb_segments lanes;
+    struct qb_lanes ask;
+    float block_d[QB_LANES]; // of the lane's block, as stored; its minimum is a unit
+    struct qb_units units;
+    struct chosen chosen;
+};
+
+static float usable_inverse(float d)
+{
+    const float inv = 1.0f / d;
+    return fabsf(inv) <= FLT_MAX ? inv : 0.0f;
+}
+
+// Every candidate, with the outermost value at the level `outermost`.
+static void sweep(struct search *s, float outermost)
+{
+    struct qb_segments *const a = &s->lanes;
+    const int has_min = s->kind->has_min;
+    for (int i = 0; i < s->effort->candidates; i++) {
+        const float more = i ? s->effort->first + (float)(i - 1) * s->effort->step : 0.0f;
+        const float levels = outermost + (outermost > 0 ? more : -more);
+        for (size_t k = 0; k < QB_LANES; k++) {
+            const float extreme = a->hi[k] > -a->lo[k] ? a->hi[k] : a->lo[k];
+            s->ask.off[k] = has_min ? a->lo[k] : 0;
+            s->ask.inv[k] = usable_inverse((has_min ? a->hi[k] - a->lo[k] : extreme) / levels);
+        }
+        s->k->propose(s->x16, s->w, s->n, &s->ask, s->kind->has_min, &s->lanes);
+    }
+}
+
+static void refine(struct search *s)
+{
+    for (int i = 0; i < s->effort->refinements; i++) {
+        for (size_t k = 0; k < QB_LANES; k++) {
+            s->ask.off[k] = (float)s->lanes.m[k];
+            s->ask.inv[k] = usable_inverse((float)s->lanes.d[k]);
+        }
+        s->k->propose(s->x16, s->w, s->n, &s->ask, s->kind->has_min, &s->lanes);
+    }
+}
+
+// ---- the block ------------------------------------------------------------------------------------------
+
+// The block's scale and minimum, such that the largest segment's have the outermost integers, but for `less`.
+static void settle_block(struct search *s, size_t first, float less, struct qb_super *out)
+{
+    const struct kind *const t = s->kind;
+    const size_t end = first + (size_t)t->segments;
+    double most = 0, deepest = 0;
+    for (size_t k = first; k < end; k++) {
+        if (fabs(s->lanes.d[k]) > fabs(most)) most = s->lanes.d[k];
+        if (s->lanes.m[k] < deepest) deepest = s->lanes.m[k];
+    }
+    out->d = qb_f32_to_f16((float)(most / (double)(t->has_min ? t->scale_hi - less : t->scale_lo + less)));
+    out->m = qb_f32_to_f16((float)(deepest / -(double)(t->scale_hi - less)));
+    for (size_t k = first; k < end; k++) {
+        s->block_d[k] = qb_f16_to_f32(out->d);
+        s->units.m[k] = qb_f16_to_f32(out->m);
+        s->units.inv_m[k] = usable_inverse(s->units.m[k]);
+    }
+}
+
+static float clamped(float t, float lo, float hi)
+{
+    t = t > lo ? t : lo;
+    return t < hi ? t : hi;
+}
+
+// |t| is small enough for its fraction to round off against 1.5 * 2^23, as rintf would but in line.
+static float rounded(float t) { return (t + 0x1.8p23f) - 0x1.8p23f; }
+
+// Looks at codes with the scales in `scale` plus `beside`, and the minima in `min`.
+static void try_beside(struct search *s, const float scale[QB_LANES], const float min[QB_LANES], float beside)
+{
+    const struct kind *const t = s->kind;
+    for (size_t k = 0; k < QB_LANES; k++) {
+        s->units.scale[k] = clamped(scale[k] + beside, t->scale_lo, t->scale_hi);
+        s->ask.d[k] = s->block_d[k] * s->units.scale[k];
+        s->ask.off[k] = -(s->units.m[k] * min[k]);
+        s->ask.inv[k] = usable_inverse(s->ask.d[k]);
+    }
+    s->k->beside(s->x16, s->w, s->n, &s->ask, &s->units, t->has_min, &s->lanes);
+}
+
+static void choose_integers(struct search *s)
+{
+    struct qb_segments *const a = &s->lanes;
+    const struct kind *const t = s->kind;
+    float scale[QB_LANES], min[QB_LANES];
+    for (size_t k = 0; k < QB_LANES; k++) {
+        const float inv_d = usable_inverse(s->block_d[k]), inv_m = s->units.inv_m[k];
+        a->scale[k] = scale[k] = rounded(clamped((float)a->d[k] * inv_d, t->scale_lo, t->scale_hi));
+        a->min[k] = min[k] = rounded(clamped((float)-a->m[k] * inv_m, 0.0f, t->scale_hi));
+        a->gain[k] = -DBL_MAX;
+    }
+    try_beside(s, scale, min, 0);
+    for (int i = 1; i <= s->effort->reach; i++) {
+        try_beside(s, scale, min, (float)-i);
+        try_beside(s, scale, min, (float)i);
+    }
+}
+
+// Tries the units in turn; each block keeps those whose integers take most off in all.
+static void choose_units(struct search *s, struct qb_super *out)
+{
+    const size_t segments = (size_t)s->kind->segments, blocks = QB_LANES / segments;
+    double gain[2] = {-DBL_MAX, -DBL_MAX};
+    struct chosen best;
+    for (int u = 0; u < s->effort->units; u++) {
+        struct qb_super tried[2];
+        const float less = 0.5f * (float)(u % 2 ? -(u / 2) - 1 : u / 2); // 0, -1/2, 1/2, -1 ...
+        for (size_t i = 0; i < blocks; i++) settle_block(s, i * segments, less, &tried[i]);
+        choose_integers(s);
+        for (size_t i = 0; i < blocks; i++) {
+            double all = 0;
+            for (size_t k = i * segments; k < (i + 1) * segments; k++) all += s->lanes.gain[k];
+            if (u && !(all > gain[i])) continue;
+            gain[i] = all;
+            out[i].d = tried[i].d;
+            out[i].m = tried[i].m;
+            for (size_t k = i * segments; k < (i + 1) * segments; k++) {
+                best.scale[k] = s->lanes.scale[k];
+                best.min[k] = s->lanes.min[k];
+                best.d[k] = s->block_d[k];
+                best.m[k] = s->units.m[k];
+            }
+        }
+    }
+    s->chosen = best;
+}
+
+static void encode_block(struct search *s, size_t first, const float *x, struct qb_super *out)
+{
+    const struct kind *const t = s->kind;
+    float off[QB_SUPER_SEGMENTS], inv[QB_SUPER_SEGMENTS], z[QB_SUPER_SEGMENTS];
+    for (size_t i = 0; i < (size_t)t->segments; i++) {
+        const size_t k = first + i;
+        out->scales[i] = (int)s->chosen.scale[k];
+        out->mins[i] = (int)s->chosen.min[k];
+        off[i] = -(s->chosen.m[k] * s->chosen.min[k]);
+        inv[i] = usable_inverse(s->chosen.d[k] * s->chosen.scale[k]);
+        z[i] = -t->lowest;
+    }
+    s->k->encode(x, QB_SUPER, s->n, t->has_min ? off : NULL, inv, t->has_min ? NULL : z, 0.0f, t->highest - t->lowest,
+                 out->codes);
+}
+
+// ---- side by side ---------------------------------------------------------------------------------------
+
+// Weights in lanes, each lane's scaled so that sums stay finite; where all are zero they count as ones.
+static void stage_weights(struct search *s, const float *w)
+{
+    for (size_t k = 0; k < QB_LANES; k++) {
+        const float *const from = w + k * s->n, scale = qb_weight_scale(qb_greatest_weight(from, s->n));
+        for (size_t i = 0; i < s->n; i++) s->w16[i * QB_LANES + k] = scale == 0 ? 1.0f : from[i] * scale;
+    }
+}
+
+// Quantizes the 16 segments at x, which are one or two blocks.
+static void quantize_lanes(struct search *s, const float *x, const float *w, struct qb_super *out)
+{
+    const size_t blocks = QB_LANES / (size_t)s->kind->segments;
+    s->k->interleave((const uint8_t *)x, s->n * sizeof *x, s->n * sizeof *x, (uint8_t *)s->x16);
+    if (w) stage_weights(s, w);
+    s->k->measure(s->x16, s->w, s->n, &s->lanes);
+    s->units.top = s->kind->scale_hi;
+    for (size_t k = 0; k < QB_LANES; k++) {
+        s->ask.lo[k] = s->kind->lowest;
+        s->ask.hi[k] = s->kind->highest;
+        s->lanes.gain[k] = s->lanes.d[k] = s->lanes.m[k] = 0;
+    }
+    sweep(s, s->kind->has_min ? s->kind->highest : s->kind->lowest);
+    if (!s->kind->has_min && s->effort->units > 1) sweep(s, s->kind->highest);
+    refine(s);
+    choose_units(s, out);
+    for (size_t i = 0; i < blocks; i++) encode_block(s, i * (size_t)s->kind->segments, x + i * QB_SUPER, out + i);
+}
+
+static int is_finite(uint16_t half) { return (half & 0x7FFF) < 0x7C00; }
+
+size_t qb_super_quantize(const struct qb_kernels *k, int block, int search, const float *x, const float *w,
+                         size_t count, uint8_t *out)
+{
+    const size_t bytes = qb_block_type_of(block)->bytes;
+    struct search s = {.k = k, .kind = &kinds[block], .effort = &efforts[block][search == QB_SEARCH_BEST]};
+    const size_t together = QB_LANES / (size_t)s.kind->segments;
+    float twice_x[2 * QB_SUPER], twice_w[2 * QB_SUPER];
+    s.n = QB_SUPER / (size_t)s.kind->segments;
+    s.w = w ? s.w16 : NULL;
+    for (size_t i = 0; i < count; i += together, x += together * QB_SUPER) {
+        struct qb_super found[2];
+        if (count - i < together) { // the last one goes with itself
+            for (size_t j = 0; j < 2; j++) {
+                memcpy(twice_x + j * QB_SUPER, x, QB_SUPER * sizeof *x);
+                if (w) memcpy(twice_w + j * QB_SUPER, w, QB_SUPER * sizeof *w);
+            }
+            quantize_lanes(&s, twice_x, w ? twice_w : NULL, found);
+        } else {
+            quantize_lanes(&s, x, w, found);
+        }
+        for (size_t j = 0; j < together && i + j < count; j++, out += bytes) {
+            if (!is_finite(found[j].d) || !is_finite(found[j].m)) return i + j;
+            qb_super_pack(block, &found[j], out);
+        }
+        if (w) w += together * QB_SUPER;
+    }
+    return count;
+}

@@ -1,0 +1,72 @@
+// SPDX-License-Identifier: Apache-2.0
+// Defines the steps of a search over segments side by side: measuring them, proposals, and integers in place of
+// what was proposed.
+#include "kernels.h"
+
+#include "../base/target.h"
+
+void qb_measure_scalar(const float *x, const float *w, size_t n, struct qb_segments *s)
+{
+    for (size_t k = 0; k < QB_LANES; k++) {
+        s->lo[k] = s->hi[k] = 0;
+        s->weight[k] = s->sum[k] = 0;
+        for (size_t i = k; i < n * QB_LANES; i += QB_LANES) {
+            const double weight = w ? (double)w[i] : 1.0;
+            s->lo[k] = x[i] < s->lo[k] ? x[i] : s->lo[k];
+            s->hi[k] = x[i] > s->hi[k] ? x[i] : s->hi[k];
+            s->weight[k] += weight;
+            s->sum[k] += weight * (double)x[i];
+        }
+    }
+}
+
+// What levels with moments l, ll, lx take off sum w*x*x if values are d*level + m.
+QB_INLINE double gain_of(double d, double m, double l, double ll, double lx, double sum, double weight)
+{
+    return 2 * (d * lx + m * sum) - (d * (d * ll + 2 * (m * l)) + m * (m * weight));
+}
+
+void qb_propose_scalar(const float *x, const float *w, size_t n, const struct qb_lanes *ask, int has_min,
+                       struct qb_segments *s)
+{
+    struct qb_moments got;
+    qb_fit_scalar(x, w, n, ask, &got);
+    for (size_t k = 0; k < QB_LANES; k++) {
+        const double l = got.l[k], ll = got.ll[k], lx = got.lv[k] + (double)ask->off[k] * l;
+        const double weight = s->weight[k], sum = s->sum[k];
+        double d = lx / ll, m = 0;
+        if (has_min) {
+            const double all = weight * ll, spread = all - l * l, both = (weight * lx - l * sum) / spread;
+            const double least = (sum - both * l) / weight;
+            if (least < 0 && spread > QB_SPREAD * all) d = both, m = least;
+        }
+        const double gain = gain_of(d, m, l, ll, lx, sum, weight);
+        if (!(gain > s->gain[k])) continue;
+        s->gain[k] = gain;
+        s->d[k] = d;
+        s->m[k] = m;
+    }
+}
+
+void qb_beside_scalar(const float *x, const float *w, size_t n, const struct qb_lanes *ask, const struct qb_units *u,
+                      int has_min, struct qb_segments *s)
+{
+    struct qb_moments got;
+    qb_fit_scalar(x, w, n, ask, &got);
+    for (size_t k = 0; k < QB_LANES; k++) {
+        const double l = got.l[k], lx = got.lv[k] + (double)ask->off[k] * l, d = (double)ask->d[k];
+        float min = 0;
+        if (has_min) {
+            float steps = (float)((d * l - s->sum[k]) / s->weight[k]) * u->inv_m[k];
+            steps = steps > 0 ? steps : 0; // a NaN becomes 0
+            steps = steps < u->top ? steps : u->top;
+            min = (steps + 0x1.8p23f) - 0x1.8p23f; // to nearest
+        }
+        const double m = (double)-(u->m[k] * min);
+        const double gain = gain_of(d, m, l, got.ll[k], lx, s->sum[k], s->weight[k]);
+        if (!(gain > s->gain[k])) continue;
+        s->gain[k] = gain;
+        s->scale[k] = u->scale[k];
+        s->min[k] = min;
+    }
+}
