@@ -3,6 +3,7 @@
 import json
 import mmap
 import os
+import sys
 from typing import Any
 
 import numpy as np
@@ -16,6 +17,7 @@ from .linalg import Operand
 from .qarray import Native, QArray
 
 VERSION = 1
+BYTE_ORDER = sys.byteorder
 METADATA_KEY = "pyqbits.prepared"
 TENSOR = "panels"
 ALIGNMENT = 64
@@ -142,8 +144,13 @@ class PreparedMatrix(Operand):
         return out
 
     def save(self, path: str | os.PathLike) -> None:
-        """Write it to a file that `load` maps: a safetensors file with the block as its one tensor."""
+        """Write it to a file that `load` maps: a safetensors file with the block as its one tensor.
+
+        The scales in it are in this machine's byte order, so only machines of the same order load it.
+        """
         fields = {"format": str(self._format), "shape": list(self._shape), "axis": self._axis}
+        if BYTE_ORDER != "little":
+            fields["byteorder"] = BYTE_ORDER
         metadata = {METADATA_KEY: json.dumps({"version": VERSION, **fields}, separators=(",", ":"))}
         spec = _safetensors.Spec(TENSOR, "U8", (self.nbytes,))
         with _safetensors.Writer(path, [spec], metadata) as writer:
@@ -156,7 +163,7 @@ class PreparedMatrix(Operand):
         Raises
         ------
         FormatError
-            The file is not one, or damaged.
+            The file is not one, or damaged, or of a machine of the other byte order.
         """
         with open(path, "rb") as file:
             if not os.fstat(file.fileno()).st_size:
@@ -172,6 +179,9 @@ class PreparedMatrix(Operand):
         version = fields.pop("version", None) if isinstance(fields, dict) else None
         if version != VERSION:
             raise FormatError(f"version {version} of prepared matrices is not known", 8)
+        order = fields.pop("byteorder", "little")
+        if order != BYTE_ORDER:
+            raise FormatError(f"its scales have the byte order {order!r}, this machine {BYTE_ORDER!r}", 8)
         format, shape, axis = read_description(fields, "the prepared matrix", 8)
         entry = header.entries[TENSOR]
         if len(shape) != 2 or entry.dtype != "U8" or entry.nbytes != _block_bytes(format, shape, axis):

@@ -1,6 +1,7 @@
 """Prepared matrices: the same bits as the QArray they are made of, on every tier and number of threads."""
 
 import pickle
+import sys
 
 import numpy as np
 import pytest
@@ -8,6 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import pyqbits as qb
+from pyqbits import prepared
 
 ACTIVATIONS = ("int8", "int16", "int24")
 GROUPS = (1, 3, 8, 20, 32, 64, 100, 128, 256, 300, "row", "tensor")
@@ -126,6 +128,23 @@ def test_take(isa, format):
         q.prepare().take([40])
     with pytest.raises(ValueError, match="grouped"):
         q.prepare().take([0], axis=1)
+
+
+def test_files_of_the_other_byte_order(tmp_path, monkeypatch):
+    """Scales lie in the file as they do in memory, so no machine may take those of the other kind."""
+    p = qb.quantize(np.ones((16, 64), np.float32), "int4_g32").prepare()
+    here, there = tmp_path / "here", tmp_path / "there"
+    other = {"little": "big", "big": "little"}[sys.byteorder]
+    p.save(here)
+    monkeypatch.setattr(prepared, "BYTE_ORDER", other)
+    p.save(there)
+    assert qb.PreparedMatrix.load(there).unprepare().tobytes() == p.unprepare().tobytes()
+    with pytest.raises(qb.FormatError, match=f"byte order '{sys.byteorder}', this machine '{other}'"):
+        qb.PreparedMatrix.load(here)
+    monkeypatch.undo()
+    assert qb.PreparedMatrix.load(here).unprepare().tobytes() == p.unprepare().tobytes()
+    with pytest.raises(qb.FormatError, match=f"byte order '{other}', this machine '{sys.byteorder}'"):
+        qb.PreparedMatrix.load(there)
 
 
 def test_files(tmp_path):
