@@ -103,11 +103,13 @@ def row_indices(rows: Any, size: int, axis: int) -> np.ndarray:
         return np.flatnonzero(index)
     if index.dtype.kind not in "iu":
         raise IndexError(f"rows are chosen by integers or by a 1-d array of booleans, not {index.dtype}")
+    found = index.astype(INT64)
+    if (found.view(np.uint64) < size).all():  # the usual case; a negative one is a large one here
+        return found
     bad = (index >= size) | (index < -size)
     if bad.any():
         raise IndexError(f"index {index[bad][0]} is out of bounds for axis {axis} of size {size}")
-    index = index.astype(INT64)
-    return np.where(index < 0, index + size, index)
+    return np.where(found < 0, found + size, found)
 
 
 def row_numbers(lead: tuple[int, ...], axis: int, index: np.ndarray) -> np.ndarray:

@@ -1,13 +1,18 @@
 // SPDX-License-Identifier: Apache-2.0
 // The thread pool: every part once, whoever calls it: nested, from several threads, in a forked child.
+// And how long a hand-over takes, to workers that spin and to workers that sleep.
+#define _GNU_SOURCE
 #include "checkasm.h"
 
 #include "threads.h"
 
 #if defined(__unix__) || defined(__APPLE__)
 #include <pthread.h>
+#include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 #include <sys/wait.h>
+#include <time.h>
 #include <unistd.h>
 
 enum { PARTS = 16 };
@@ -98,7 +103,62 @@ static void check(const struct qb_kernels *ref, const struct qb_kernels *test)
     }
     qb_set_num_threads(before);
 }
+
+// ---- benchmark ------------------------------------------------------------------------------------
+
+static void nothing(void *context, size_t part, size_t parts)
+{
+    (void)context;
+    ck_use(part + parts);
+}
+
+static double now_ns(void)
+{
+    struct timespec t;
+    clock_gettime(CLOCK_MONOTONIC, &t);
+    return (double)t.tv_sec * 1e9 + (double)t.tv_nsec;
+}
+
+static int by_size(const void *a, const void *b)
+{
+    const double x = *(const double *)a, y = *(const double *)b;
+    return (x > y) - (x < y);
+}
+
+// Regions of two empty parts, begun `gap_us` after the end of the one before: there and back.
+static void bench_region(const char *name, int gap_us, size_t count)
+{
+    enum { MOST = 20000 };
+    static double ns[MOST];
+    if (!ck_kernel("%s", name)) return;
+    for (size_t i = 0; i < count; i++) {
+        const double wake = now_ns() + gap_us * 1e3;
+        if (gap_us > 100) usleep((useconds_t)gap_us);
+        while (now_ns() < wake) {}
+        const double start = now_ns();
+        qb_parallel(2, nothing, NULL);
+        ns[i] = now_ns() - start;
+    }
+    qsort(ns, count, sizeof *ns, by_size);
+    printf("%-12s gap %5d us: least %6.0f ns, quarter within %6.0f, half within %6.0f, nine tenths within %6.0f\n",
+           name, gap_us, ns[0], ns[count / 4], ns[count / 2], ns[count * 9 / 10]);
+}
+
+static void bench(const struct qb_kernels *ref, const struct qb_kernels *test)
+{
+    (void)ref;
+    (void)test;
+    const int before = qb_num_threads();
+    qb_set_num_threads(2);
+    bench_region("region_hot", 0, 20000);
+    bench_region("region_warm", 10, 10000);
+    bench_region("region_cold", 2000, 500);
+    qb_set_num_threads(1);
+    bench_region("region_alone", 0, 20000); // both parts here: what the clock and the calls take
+    qb_set_num_threads(before);
+}
 #else
+#define bench NULL
 static void check(const struct qb_kernels *ref, const struct qb_kernels *test)
 {
     (void)ref;
@@ -106,4 +166,4 @@ static void check(const struct qb_kernels *ref, const struct qb_kernels *test)
 }
 #endif
 
-const struct suite suite_threads = {"threads", SUITE_ONCE, check, NULL};
+const struct suite suite_threads = {"threads", SUITE_ONCE, check, bench};
