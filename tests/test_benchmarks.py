@@ -170,3 +170,15 @@ def test_every_case_runs(suite):
     command = [sys.executable, "-m", "pytest", f"benchmarks/{suite}.py", "--quick", "-q"]
     done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True)
     assert done.returncode == 0, done.stdout[-4000:] + done.stderr[-4000:]
+
+
+def test_costs_of_calls():
+    pytest.importorskip("threadpoolctl")
+    from benchmarks import calls
+
+    rows = [line.strip() for line in calls.ROWS.splitlines() if line.startswith("    ")]
+    command = [sys.executable, "-m", "benchmarks.calls", "--rounds", "1"]
+    result = subprocess.run(command, capture_output=True, text=True, cwd=ROOT)
+    assert result.returncode == 0, result.stderr
+    measured = [line for line in result.stdout.splitlines() if line.endswith(" ns")]
+    assert len(measured) == len(rows) and all(row in line for row, line in zip(rows, measured, strict=True))
