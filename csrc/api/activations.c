@@ -105,7 +105,7 @@ void qb_stretch_chunk(struct qb_stretch *s, size_t column, size_t cols)
     s->column = column;
     s->cols = cols;
     s->first = s->end = s->segments = s->first_unit = 0;
-    for (size_t c = 0; c < QB_COLUMNS; c++) qb_atomic_store(&s->bad[c], 0);
+    for (size_t c = 0; c < cols; c++) qb_atomic_store(&s->bad[c], 0);
 }
 
 size_t qb_stretch_plan(struct qb_stretch *s)

@@ -90,7 +90,7 @@ static void multiply_part(void *context, size_t part, size_t parts)
     struct worker worker;
     if (w->format->zero != QB_ZERO_POINT) {
         const int32_t z = w->format->zero == QB_ZERO_MIN ? 0 : 1 << (w->format->bits - 1);
-        for (size_t i = 0; i < QB_PIECE_SEGMENTS * QB_LANES; i++) worker.piece.z[i] = z;
+        for (size_t i = 0; i < qb_min(job->x->segments, QB_PIECE_SEGMENTS) * QB_LANES; i++) worker.piece.z[i] = z;
     }
     for (size_t row = qb_part_start(w->rows, QB_LANES, part, parts); row < end; row += QB_LANES) {
         const size_t rows = qb_min(w->rows - row, QB_LANES);

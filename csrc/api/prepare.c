@@ -25,34 +25,40 @@ struct preparer {
     uint8_t *to;
 };
 
-static void write_octets(const struct preparing *job, struct preparer *p, size_t octets)
+// Writes the lines that waited and `units` new ones, as far as they fill octets; the others wait.
+static void write_lines(const struct preparing *job, struct preparer *p, const uint8_t *lines, size_t units)
 {
     const qb_format *const f = job->w.format;
-    if (qb_stored_bits(f) != f->bits) // one-bit symmetric codes count 0 and 2
-        for (size_t i = 0; i < octets * QB_OCTET * QB_LINE; i++) p->lines[i] = (uint8_t)(p->lines[i] / 2);
-    job->w.kernels->planes_pack(p->lines, octets, f->bits, p->to);
+    if (p->waiting) {
+        memcpy(p->lines + p->waiting * QB_LINE, lines, units * QB_LINE);
+        units += p->waiting;
+        lines = p->lines;
+    }
+    const size_t octets = units / QB_OCTET, done = octets * QB_OCTET;
+    job->w.kernels->planes_pack(lines, octets, f->bits, p->to);
     p->to += octets * (size_t)f->bits * QB_LINE;
-    const size_t done = octets * QB_OCTET;
-    p->waiting -= qb_min(done, p->waiting);
-    memmove(p->lines, p->lines + done * QB_LINE, p->waiting * QB_LINE);
+    p->waiting = units - done;
+    memmove(p->lines, lines + done * QB_LINE, p->waiting * QB_LINE);
 }
 
+// Parameters of the segments [s, end): of all their groups, or where groups have several segments, of each
+// group with its first.
 static void write_params(const struct preparing *job, const struct preparer *p, size_t s, size_t end, uint8_t *panel)
 {
     const struct qb_kernels *const k = job->w.kernels;
     const qb_format *const f = job->w.format;
     const struct qb_panel_layout *const l = &job->layout;
-    const size_t bits = (size_t)f->bits;
-    for (size_t i = s; i < end; i++) {
+    const size_t bits = (size_t)f->bits, step = l->cut.group > QB_BLOCK_MAX ? 1 : end - s;
+    for (size_t i = s; i < end; i += step) {
         const size_t start = p->stretch.first + p->stretch.start[i], group = start / l->cut.group;
-        const size_t lane = (i - s) * QB_LANES;
+        const size_t lane = (i - s) * QB_LANES, lanes = step * QB_LANES;
         if (start % l->cut.group) continue; // a later segment of its group
-        qb_store_scales(k, f->scale, panel, group * QB_LANES, p->piece.d + lane, QB_LANES);
-        if (f->zero == QB_ZERO_MIN) qb_store_scales(k, f->scale, panel + l->mins, group * QB_LANES, p->piece.m + lane, QB_LANES);
+        qb_store_scales(k, f->scale, panel, group * QB_LANES, p->piece.d + lane, lanes);
+        if (f->zero == QB_ZERO_MIN) qb_store_scales(k, f->scale, panel + l->mins, group * QB_LANES, p->piece.m + lane, lanes);
         if (f->zero != QB_ZERO_POINT) continue;
-        uint8_t codes[QB_LANES];
-        for (size_t r = 0; r < QB_LANES; r++) codes[r] = (uint8_t)p->piece.z[lane + r];
-        k->pack[bits](codes, QB_LANES, 0, panel + l->zeros + group * 2 * bits);
+        uint8_t codes[QB_PIECE_SEGMENTS * QB_LANES];
+        for (size_t r = 0; r < lanes; r++) codes[r] = (uint8_t)p->piece.z[lane + r];
+        k->pack[bits](codes, lanes, 0, panel + l->zeros + group * 2 * bits);
     }
 }
 
@@ -69,14 +75,13 @@ static void prepare_panel(const struct preparing *job, struct preparer *p, void 
             end = qb_piece_end(&p->stretch, s, &units);
             job->w.load(&job->w, state, &p->stretch, row, s, end, unit, &p->piece);
             write_params(job, p, s, end, panel);
-            memcpy(p->lines + p->waiting * QB_LINE, p->piece.lines, units * QB_LINE);
-            p->waiting += units;
-            write_octets(job, p, p->waiting / QB_OCTET);
+            if (qb_stored_bits(job->w.format) != job->w.format->bits) // one-bit symmetric codes count 0 and 2
+                for (size_t i = 0; i < units * QB_LINE; i++) p->piece.room[i] = (uint8_t)(p->piece.room[i] / 2);
+            write_lines(job, p, p->piece.lines, units);
         }
     } while (p->stretch.end < job->layout.cut.cols);
-    if (!p->waiting) return;
-    memset(p->lines + p->waiting * QB_LINE, 0, (QB_OCTET - p->waiting) * QB_LINE);
-    write_octets(job, p, 1);
+    static const uint8_t nothing[QB_OCTET * QB_LINE];
+    if (p->waiting) write_lines(job, p, nothing, QB_OCTET - p->waiting);
 }
 
 static void prepare_part(void *context, size_t part, size_t parts)
