@@ -22,13 +22,14 @@ size_t qb_prepared_bytes(const qb_format *format, size_t rows, size_t cols)
     return layout.bytes * qb_ceil_div(rows, QB_LANES);
 }
 
-// Whether the segments before `end` are whole octets: those that end earlier than groups, blocks and rows do
-// are only the last of a row.
-static int whole_octets(const struct qb_stretch *x, size_t end)
+// Whether segments [s, end) are whole octets or, all of them, half ones. Those that end earlier than groups,
+// blocks and rows do are only the last of a row.
+static int whole_octets(const struct qb_stretch *x, size_t s, size_t end)
 {
     const struct qb_cut *const cut = &x->cut;
-    const size_t octet = 4 * QB_OCTET;
-    return (cut->group % octet == 0 || cut->group >= cut->cols) && (x->first + x->start[end]) % octet == 0;
+    const size_t octet = 4 * QB_OCTET, first = x->first + x->start[s], last = x->first + x->start[end];
+    if (first % octet || last % octet) return 0;
+    return cut->group % octet == 0 || cut->group >= cut->cols || cut->group == octet / 2;
 }
 
 // Codes of `units` units from the given one of a row on, as lines of the piece.
@@ -81,7 +82,7 @@ void qb_prepared_piece(const struct qb_kernels *k, const struct qb_panel_layout 
     const uint8_t *const codes = panel + layout->codes + (x->first_unit + unit) / QB_OCTET * (size_t)format->bits * QB_LINE;
     piece->ahead_bytes = units / QB_OCTET * (size_t)format->bits * QB_LINE;
     piece->ahead = codes + piece->ahead_bytes;
-    piece->in_planes = in_planes && qb_stored_bits(format) == format->bits && whole_octets(x, end);
+    piece->in_planes = in_planes && qb_stored_bits(format) == format->bits && whole_octets(x, s, end);
     if (piece->in_planes) {
         piece->lines = codes;
     } else {

@@ -20,17 +20,19 @@ QB_INLINE __m256i part_of(const uint8_t *octet, const int bits, const int high, 
 // Units whose pairs of products 16 bits can hold: 2 * 128 * (2^bits - 1) each, below 2^15.
 #define FLUSH(bits) ((bits) == 5 ? 4 : (bits) == 6 ? 2 : 8)
 
-#define ADD_OCTET(words)                                                                          \
-    QB_INLINE void add_octet_##words(const uint8_t *octet, const int bits, const int high,        \
-                                     const int8_t *digits, __m256i *total)                        \
+#define ADD_UNITS(words)                                                                          \
+    QB_INLINE void add_units_##words(const uint8_t *octet, const int bits, const int high,        \
+                                     const int first, const int count, const int8_t *digits,      \
+                                     __m256i *total)                                              \
     {                                                                                             \
         sums16 pairs[2 * words];                                                                  \
-        QB_UNROLL for (int i = 0; i < 8; i++) {                                                   \
-            const __m256i lo = part_of(octet, bits, high, UNIT(i), 0);                            \
-            const __m256i hi = part_of(octet, bits, high, UNIT(i), 1);                            \
+        QB_UNROLL for (int i = 0; i < count; i++) {                                               \
+            const int unit = UNIT(i, count), flush = FLUSH(bits) < count ? FLUSH(bits) : count;   \
+            const __m256i lo = part_of(octet, bits, high, first + unit, 0);                       \
+            const __m256i hi = part_of(octet, bits, high, first + unit, 1);                       \
             QB_UNROLL for (int j = 0; j < words; j++) {                                           \
-                const __m256i x = broadcast(digits + (UNIT(i) * words + j) * 4);                  \
-                if (i % FLUSH(bits) == 0) {                                                       \
+                const __m256i x = broadcast(digits + (unit * words + j) * 4);                     \
+                if (i % flush == 0) {                                                             \
                     pairs[2 * j] = to_sums(_mm256_maddubs_epi16(lo, x));                          \
                     pairs[2 * j + 1] = to_sums(_mm256_maddubs_epi16(hi, x));                      \
                 } else {                                                                          \
@@ -40,14 +42,14 @@ QB_INLINE __m256i part_of(const uint8_t *octet, const int bits, const int high, 
                 QB_PIN(pairs[2 * j]);                                                             \
                 QB_PIN(pairs[2 * j + 1]);                                                         \
             }                                                                                     \
-            if (i % FLUSH(bits) != FLUSH(bits) - 1) continue;                                     \
+            if (i % flush != flush - 1) continue;                                                 \
             QB_UNROLL for (int j = 0; j < 2 * words; j++)                                         \
                 total[j] = _mm256_add_epi32(total[j], widen_sums(pairs[j]));                      \
         }                                                                                         \
     }
-ADD_OCTET(1)
-ADD_OCTET(2)
-ADD_OCTET(3)
+ADD_UNITS(1)
+ADD_UNITS(2)
+ADD_UNITS(3)
 
 #define IN_NIBBLES(bits) ((bits) > 6)
 #include "gemv_ymm.h"

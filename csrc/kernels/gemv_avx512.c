@@ -26,17 +26,36 @@ QB_INLINE __m512i unit_of(const uint8_t *octet, const int bits, const int unit)
     return codes;
 }
 
-// Units in an order that takes those of one line of planes one after another.
-#define UNIT(i) ((const int[8]){0, 4, 2, 6, 1, 5, 3, 7}[i])
+// Units of an octet, or of a half of it, in an order that takes those of one line of planes one after another.
+#define UNIT(i, count) ((count) == 8 ? (const int[8]){0, 4, 2, 6, 1, 5, 3, 7}[i] : (const int[8]){0, 2, 1, 3}[i])
 
-// A panel times `width` columns; words = width * planes. A sum is gathered in `chains` registers, since
-// vpdpbusd takes its time.
+// Adds 8 units of an octet or 4, from the first-th on, times `words` words of digits each. A sum is gathered in
+// `chains` registers, `words` apart, since vpdpbusd takes its time.
+#define ADD_UNITS(words, chains)                                                                  \
+    QB_INLINE void add_units_##words(const uint8_t *octet, const int bits, const int first,       \
+                                     const int count, const int8_t *digits, sums32 *total)        \
+    {                                                                                             \
+        QB_UNROLL for (int i = 0; i < count; i++) {                                               \
+            const int unit = UNIT(i, count);                                                      \
+            const __m512i codes = unit_of(octet, bits, first + unit);                             \
+            QB_UNROLL for (int j = 0; j < words; j++) {                                           \
+                const int to = i % chains * words + j;                                            \
+                total[to] = add_dots(total[to], codes, broadcast(digits + (unit * words + j) * 4));\
+            }                                                                                     \
+        }                                                                                         \
+    }
+ADD_UNITS(1, 4)
+ADD_UNITS(2, 2)
+ADD_UNITS(3, 2)
+
+// A panel times `width` columns; words = width * planes.
 #define GEMV(bits, planes, width, words, chains)                                                  \
     static void gemv_u##bits##_##planes##x##width(const struct qb_panel *w,                       \
                                                   const struct qb_activations *x, float *acc)     \
     {                                                                                             \
         const uint8_t *octet = w->lines;                                                          \
         const int8_t *digits = x->digits;                                                         \
+        int second = 0; /* half of the octet */                                                   \
         __m512 out[width];                                                                        \
         QB_UNROLL for (size_t c = 0; c < width; c++) out[c] = _mm512_loadu_ps(acc + QB_LANES * c);\
         for (size_t s = 0; s < w->segments; s++) {                                                \
@@ -45,14 +64,18 @@ QB_INLINE __m512i unit_of(const uint8_t *octet, const int bits, const int unit)
                 total[j] = to_sums(_mm512_setzero_si512());                                       \
             for (size_t n = w->units[s] / 8; n--; octet += bits * LINE, digits += 32 * words) {   \
                 QB_UNROLL for (int i = 0; i < bits; i++) QB_STREAM_AHEAD(octet + i * LINE);       \
-                QB_UNROLL for (int i = 0; i < 8; i++) {                                           \
-                    const __m512i codes = unit_of(octet, bits, UNIT(i));                          \
-                    QB_UNROLL for (int j = 0; j < words; j++) {                                   \
-                        const int to = i % chains * words + j;                                    \
-                        total[to] = add_dots(total[to], codes,                                    \
-                                             broadcast(digits + (UNIT(i) * words + j) * 4));      \
-                    }                                                                             \
+                add_units_##words(octet, bits, 0, 8, digits, total);                              \
+            }                                                                                     \
+            if (w->units[s] % 8) {                                                                \
+                if (second) {                                                                     \
+                    add_units_##words(octet, bits, 4, 4, digits, total);                          \
+                    octet += bits * LINE;                                                         \
+                } else {                                                                          \
+                    QB_UNROLL for (int i = 0; i < bits; i++) QB_STREAM_AHEAD(octet + i * LINE);   \
+                    add_units_##words(octet, bits, 0, 4, digits, total);                          \
                 }                                                                                 \
+                second = !second;                                                                 \
+                digits += 16 * words;                                                             \
             }                                                                                     \
             QB_UNROLL for (int j = words; j < chains * words; j++)                                \
                 total[j % words] = to_sums(                                                       \

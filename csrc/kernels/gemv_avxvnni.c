@@ -6,19 +6,22 @@
 #if QB_X86
 QB_TARGET_BEGIN(QB_TARGET_AVXVNNI)
 
-// Adds an octet times `words` words of digits a unit, as gemv_ymm.h asks for it.
-#define ADD_OCTET(words, chains)                                                                  \
-    QB_INLINE void add_octet_##words(const uint8_t *octet, const int bits, const int high,        \
-                                     const int8_t *digits, __m256i *total)                        \
+// Adds units times `words` words of digits each, as gemv_ymm.h asks for it.
+#define ADD_UNITS(words, chains)                                                                  \
+    QB_INLINE void add_units_##words(const uint8_t *octet, const int bits, const int high,        \
+                                     const int first, const int count, const int8_t *digits,      \
+                                     __m256i *total)                                              \
     {                                                                                             \
         sums32 sums[2 * words * chains];                                                          \
         (void)high;                                                                               \
         QB_UNROLL for (int j = 0; j < 2 * words * chains; j++)                                    \
             sums[j] = to_sums(j < 2 * words ? total[j] : _mm256_setzero_si256());                 \
-        QB_UNROLL for (int i = 0; i < 8; i++) {                                                   \
-            const __m256i lo = unit_of(octet, bits, UNIT(i), 0), hi = unit_of(octet, bits, UNIT(i), 1); \
+        QB_UNROLL for (int i = 0; i < count; i++) {                                               \
+            const int unit = UNIT(i, count);                                                      \
+            const __m256i lo = unit_of(octet, bits, first + unit, 0);                             \
+            const __m256i hi = unit_of(octet, bits, first + unit, 1);                             \
             QB_UNROLL for (int j = 0; j < words; j++) {                                           \
-                const __m256i x = broadcast(digits + (UNIT(i) * words + j) * 4);                  \
+                const __m256i x = broadcast(digits + (unit * words + j) * 4);                     \
                 const int to = 2 * (words * (i % chains) + j);                                    \
                 sums[to] = add_dots(sums[to], lo, x);                                             \
                 sums[to + 1] = add_dots(sums[to + 1], hi, x);                                     \
@@ -29,9 +32,9 @@ QB_TARGET_BEGIN(QB_TARGET_AVXVNNI)
                 _mm256_add_epi32(from_sums(sums[j % (2 * words)]), from_sums(sums[j])));          \
         QB_UNROLL for (int j = 0; j < 2 * words; j++) total[j] = from_sums(sums[j]);              \
     }
-ADD_OCTET(1, 4)
-ADD_OCTET(2, 2)
-ADD_OCTET(3, 1)
+ADD_UNITS(1, 4)
+ADD_UNITS(2, 2)
+ADD_UNITS(3, 1)
 
 #define IN_NIBBLES(bits) 0
 #include "gemv_ymm.h"

@@ -13,6 +13,7 @@
     {                                                                                             \
         const uint8_t *octet = w->lines;                                                          \
         const int8_t *digits = x->digits;                                                         \
+        int second = 0; /* half of the octet */                                                   \
         __m256 out[2 * width];                                                                    \
         QB_UNROLL for (size_t j = 0; j < 2 * width; j++) out[j] = _mm256_loadu_ps(acc + 8 * j);   \
         for (size_t s = 0; s < w->segments; s++) {                                                \
@@ -22,9 +23,22 @@
             }                                                                                     \
             for (size_t n = w->units[s] / 8; n--; octet += bits * LINE) {                         \
                 QB_UNROLL for (int i = 0; i < bits; i++) QB_STREAM_AHEAD(octet + i * LINE);       \
-                add_octet_##words(octet, bits, 0, digits, total);                                 \
-                if (IN_NIBBLES(bits)) add_octet_##words(octet, bits, 1, digits, high);            \
+                add_units_##words(octet, bits, 0, 0, 8, digits, total);                           \
+                if (IN_NIBBLES(bits)) add_units_##words(octet, bits, 1, 0, 8, digits, high);      \
                 digits += 8 * 4 * words;                                                          \
+            }                                                                                     \
+            if (w->units[s] % 8) {                                                                \
+                if (second) {                                                                     \
+                    add_units_##words(octet, bits, 0, 4, 4, digits, total);                       \
+                    if (IN_NIBBLES(bits)) add_units_##words(octet, bits, 1, 4, 4, digits, high);  \
+                    octet += bits * LINE;                                                         \
+                } else {                                                                          \
+                    QB_UNROLL for (int i = 0; i < bits; i++) QB_STREAM_AHEAD(octet + i * LINE);   \
+                    add_units_##words(octet, bits, 0, 0, 4, digits, total);                       \
+                    if (IN_NIBBLES(bits)) add_units_##words(octet, bits, 1, 0, 4, digits, high);  \
+                }                                                                                 \
+                second = !second;                                                                 \
+                digits += 4 * 4 * words;                                                          \
             }                                                                                     \
             QB_UNROLL for (int j = 0; IN_NIBBLES(bits) && j < 2 * words; j++)                     \
                 total[j] = _mm256_add_epi32(total[j], _mm256_slli_epi32(high[j], 4));             \

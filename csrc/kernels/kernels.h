@@ -176,7 +176,8 @@ typedef void qb_planes_unpack_fn(const uint8_t *in, size_t octets, int bits, uin
 // ---- family "gemv": few activations ---------------------------------------------------------------
 
 // As qb_panel_fn, for few columns: cols * planes <= QB_GEMV_WORDS. w->lines holds the codes in code planes of
-// w->bits bits, so units[] are multiples of 8: segments are whole octets. Reading ahead of them is a hint only.
+// w->bits bits. units[] are multiples of 8: segments are whole octets; or all are 4, an even number of them: half
+// octets. Reading ahead is a hint only.
 #define QB_GEMV_WORDS 3
 typedef qb_panel_fn qb_gemv_fn;
 

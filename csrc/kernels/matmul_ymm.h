@@ -46,8 +46,8 @@ QB_INLINE __m256i unit_of(const uint8_t *octet, const int bits, const int unit, 
     return codes;
 }
 
-// Units in an order that takes those of one line of planes one after another.
-#define UNIT(i) ((const int[8]){0, 4, 2, 6, 1, 5, 3, 7}[i])
+// Units of an octet, or of a half of it, in an order that takes those of one line of planes one after another.
+#define UNIT(i, count) ((count) == 8 ? (const int[8]){0, 4, 2, 6, 1, 5, 3, 7}[i] : (const int[8]){0, 2, 1, 3}[i])
 
 // t of 8 rows from the sums of their planes, which are two registers apart.
 QB_INLINE __m256 join_planes(const int planes, const __m256i *total, __m256i z, const int32_t *sums)

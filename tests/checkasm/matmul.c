@@ -191,6 +191,9 @@ static void check_gemv(const struct qb_kernels *ref, const struct qb_kernels *te
             }
             for (int i = 0; i < 10; i++)
                 gemv_case(ref, test, &(struct shape){bits, planes, cols, ck_below(100), 16, 8, ANY});
+            for (int kind = 0; kind < EXTREMES; kind++) // half octets
+                for (size_t pairs = 0; pairs < 2 * MAX_SEGMENTS; pairs++)
+                    gemv_case(ref, test, &(struct shape){bits, planes, cols, 2 * pairs, 4, 4, (enum extremes)kind});
         }
     }
 }
