@@ -87,6 +87,7 @@ enum qb_families {
     QB_FAMILY_gemv,
     QB_FAMILY_blocks,
     QB_FAMILY_grids,
+    QB_FAMILY_lanes,
     QB_FAMILY_fixed,
     QB_FAMILY_super,
     QB_FAMILY_COUNT

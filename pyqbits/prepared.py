@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 
 from . import _arrays, _indexing, _safetensors
+from ._blocks import BlockFormat
 from ._bytes import read_description
 from ._native import ffi, lib
 from .errors import FormatError, check
@@ -202,6 +203,8 @@ def _block_bytes(format: Format, shape: tuple[int, ...], axis: int) -> int:
     if not rows or not n:
         return 0
     size = lib.qb_prepared_bytes(ffi.new("qb_format *", format.native(n)), rows, n)
+    if not size and isinstance(format, BlockFormat):
+        raise ValueError(f"prepare() does not take {format}: no planes hold its codes; it multiplies from its blocks")
     if not size:
         raise MemoryError(f"a prepared matrix of shape {shape} does not fit the address space")
     return size

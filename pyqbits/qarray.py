@@ -317,8 +317,6 @@ class QArray(Operand):
         >>> qb.quantize(np.ones((32, 64), np.float32), "uint3_g32").prepare().shape
         (32, 64)
         """
-        if isinstance(self._format, BlockFormat):
-            raise ValueError(f"prepare() takes affine formats; {self._format} multiplies from its blocks")
         from .prepared import PreparedMatrix  # it is made of QArrays
 
         return PreparedMatrix._of(self)

@@ -428,8 +428,6 @@ def test_refusals(rng):
         qb.QArray.from_bytes(data, "q4_K")
     with pytest.raises(ValueError, match="shape \\(-1, 256\\) has a negative length"):
         qb.QArray.from_bytes(data, "q4_K", (-1, 256))
-    with pytest.raises(ValueError, match="prepare\\(\\) takes affine formats"):
-        qb.QArray.from_bytes(data, "q4_K", (1, 256)).prepare()
     with pytest.raises(ValueError, match="like q4_K"):
         formats.as_format("q4_k")
 

@@ -15,7 +15,8 @@ int qb_stretch_new(struct qb_stretch *s, const struct qb_kernels *kernels, const
     const size_t words = cols * (size_t)planes;
     // A segment takes at least a unit, and where groups are whole units each holds four elements.
     const size_t all = cut->group % 4 ? cut->cols : qb_ceil_div(cut->cols, 4);
-    const size_t limit = qb_min(all, DIGIT_BYTES / (4 * words));
+    // Stretches are whole blocks of every block type.
+    const size_t limit = qb_min(all, DIGIT_BYTES / (4 * words) / QB_BLOCK_MAX * QB_BLOCK_MAX);
     const size_t arrays = limit * (2 * words + 2 * cols) + (limit + 1) + (limit + 2);
     int32_t *const room = malloc(arrays * 4);
     if (!room) return 0;

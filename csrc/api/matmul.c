@@ -86,6 +86,7 @@ static void load_piece(const struct qb_weights *w, void *state, const struct qb_
     }
     piece->lines = piece->room;
     piece->ahead_bytes = 0;
+    piece->table = NULL;
     piece->in_planes = 0;
     // A parameter is a unit of four bytes too.
     const size_t stride = sizeof run->d[0], bytes = (end - s) * 4, at = s - first;

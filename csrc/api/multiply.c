@@ -74,7 +74,7 @@ static void multiply_rows(const struct multiplication *job, struct worker *worke
         w->load(w, state, x, row, s, end, unit, piece);
         const struct qb_panel panel = {qb_stored_bits(w->format), end - s, x->units + s, piece->lines, piece->d,
                                        w->format->zero == QB_ZERO_MIN ? piece->m : NULL, piece->z, piece->ahead,
-                                       piece->ahead_bytes};
+                                       piece->ahead_bytes, piece->table};
         const struct qb_activations part = {x->cols, x->planes, x->digits + unit * words * 4, x->sums + s * words,
                                             x->dx + s * x->cols, x->dxsum + s * x->cols};
         (piece->in_planes ? w->kernels->gemv : w->kernels->panel)(&panel, &part, worker->acc);
@@ -88,8 +88,8 @@ static void multiply_part(void *context, size_t part, size_t parts)
     const size_t end = qb_part_start(w->rows, QB_LANES, part + 1, parts);
     void *const state = job->states + part * w->state_bytes;
     struct worker worker;
-    if (w->format->zero != QB_ZERO_POINT) {
-        const int32_t z = w->format->zero == QB_ZERO_MIN ? 0 : 1 << (w->format->bits - 1);
+    if (w->format->zero != QB_ZERO_POINT || w->format->block) {
+        const int32_t z = qb_stored_zero(w->format);
         for (size_t i = 0; i < qb_min(job->x->segments, QB_PIECE_SEGMENTS) * QB_LANES; i++) worker.piece.z[i] = z;
     }
     for (size_t row = qb_part_start(w->rows, QB_LANES, part, parts); row < end; row += QB_LANES) {

@@ -19,6 +19,7 @@ struct qb_piece {
     const uint8_t *lines;
     const uint8_t *ahead; // what the next piece is made of: ahead_bytes, a hint
     size_t ahead_bytes;
+    const uint8_t *table; // NULL, or what indices in planes stand for
     int in_planes; // the codes are octets of code planes, for the kernel of family "gemv"
 };
 

@@ -3,6 +3,7 @@
 #include "../base/dispatch.h"
 #include "../base/threads.h"
 #include "packer.h"
+#include "prepare_blocks.h"
 #include "prepared.h"
 
 #include <stdlib.h>
@@ -87,11 +88,17 @@ static void prepare_panel(const struct preparing *job, struct preparer *p, void 
 static void prepare_part(void *context, size_t part, size_t parts)
 {
     struct preparing *const job = context;
+    const size_t start = qb_part_start(job->q->rows, QB_LANES, part, parts);
     const size_t end = qb_part_start(job->q->rows, QB_LANES, part + 1, parts);
+    if (job->q->format.block) {
+        for (size_t row = start; row < end; row += QB_LANES)
+            qb_prepare_blocks(job->w.kernels, job->q, &job->layout, row, job->panels + row / QB_LANES * job->layout.bytes);
+        return;
+    }
     struct preparer *const p = malloc(sizeof *p);
     void *const state = calloc(1, job->w.state_bytes);
     if (p && state && qb_stretch_new(&p->stretch, job->w.kernels, NULL, &job->layout.cut, 1, 1)) {
-        for (size_t row = qb_part_start(job->q->rows, QB_LANES, part, parts); row < end; row += QB_LANES)
+        for (size_t row = start; row < end; row += QB_LANES)
             prepare_panel(job, p, state, row);
         qb_stretch_free(&p->stretch);
     } else {
@@ -172,6 +179,10 @@ static void unprepare_rows(struct unpreparer *u, const struct qb_kernels *k, con
 {
     const uint8_t *const panel = p->panels + from / QB_LANES * l->bytes;
     const size_t lane = from % QB_LANES;
+    if (p->format.block) {
+        qb_unprepare_blocks(k, l, panel, lane, rows, out, row);
+        return;
+    }
     open_rows(u, k, out, l->groups, row, rows);
     qb_stretch_chunk(&u->stretch, 0, 1);
     do {

@@ -3,6 +3,7 @@
 #include "prepared.h"
 
 #include "../base/dispatch.h"
+#include "../formats/block_fields.h"
 #include "floats.h"
 
 #include <string.h>
@@ -12,6 +13,7 @@ int qb_prepared_check(const qb_format *format, size_t rows, size_t cols, struct 
     const qb_matrix q = {.format = *format, .rows = rows, .cols = cols};
     const int status = qb_matrix_check(&q);
     if (status) return status;
+    if (format->block && !qb_block_stored_bits(format)) return QB_ERR_ARGUMENT;
     return qb_panel_layout(format, rows, cols, layout) ? QB_OK : QB_ERR_SIZE;
 }
 
@@ -32,15 +34,16 @@ static int whole_octets(const struct qb_stretch *x, size_t s, size_t end)
     return cut->group % octet == 0 || cut->group >= cut->cols || cut->group == octet / 2;
 }
 
-// Codes of `units` units from the given one of a row on, as lines of the piece.
+// Codes of `units` units as lines of the piece: from the unit-th on of the octets at `codes`.
 static void load_lines(const struct qb_kernels *k, const struct qb_panel_layout *layout, const qb_format *format,
-                       const uint8_t *panel, size_t unit, size_t units, struct qb_piece *piece)
+                       const uint8_t *codes, size_t unit, size_t units, struct qb_piece *piece)
 {
-    const size_t first = unit / QB_OCTET, octets = qb_ceil_div(unit + units, QB_OCTET) - first;
-    k->planes_unpack(panel + layout->codes + first * (size_t)format->bits * QB_LINE, octets, format->bits, piece->room);
+    const size_t octets = qb_ceil_div(unit + units, QB_OCTET);
+    k->planes_unpack(codes, octets, layout->bits, piece->room);
+    if (piece->table) k->look_up(piece->table, octets * QB_OCTET * QB_LINE, piece->room);
     if (qb_stored_bits(format) != format->bits) // one-bit symmetric codes count 0 and 2
         for (size_t i = 0; i < octets * QB_OCTET * QB_LINE; i++) piece->room[i] = (uint8_t)(piece->room[i] * 2);
-    piece->lines = piece->room + unit % QB_OCTET * QB_LINE;
+    piece->lines = piece->room + unit * QB_LINE;
 }
 
 static void load_zeros(const struct qb_kernels *k, const qb_format *format, const uint8_t *zeros, size_t first,
@@ -79,14 +82,19 @@ void qb_prepared_piece(const struct qb_kernels *k, const struct qb_panel_layout 
 {
     size_t units = 0;
     for (size_t i = s; i < end; i++) units += x->units[i];
-    const uint8_t *const codes = panel + layout->codes + (x->first_unit + unit) / QB_OCTET * (size_t)format->bits * QB_LINE;
-    piece->ahead_bytes = units / QB_OCTET * (size_t)format->bits * QB_LINE;
+    const size_t octet = (size_t)layout->bits * QB_LINE, first = x->first_unit + unit;
+    const uint8_t *const codes = panel + layout->codes + first / QB_OCTET * octet;
+    piece->ahead_bytes = units / QB_OCTET * octet;
     piece->ahead = codes + piece->ahead_bytes;
-    piece->in_planes = in_planes && qb_stored_bits(format) == format->bits && whole_octets(x, s, end);
-    if (piece->in_planes) {
-        piece->lines = codes;
-    } else {
-        load_lines(k, layout, format, panel, x->first_unit + unit, units, piece);
+    piece->table = format->block ? qb_block_table(format) : NULL;
+    piece->in_planes = in_planes && (qb_stored_bits(format) == layout->bits || piece->table) && whole_octets(x, s, end);
+    if (piece->in_planes) piece->lines = codes;
+    else load_lines(k, layout, format, codes, first % QB_OCTET, units, piece);
+    if (format->block) { // pieces are whole blocks
+        const size_t elements = qb_block_type_of(format->block)->elements, from = (x->first + x->start[s]) / elements;
+        const size_t count = (x->start[end] - x->start[s]) / elements;
+        k->block_lanes[format->block](panel + from * layout->fields, count, piece->d, piece->m);
+        return;
     }
     for (size_t i = s, next; i < end; i = next) {
         const size_t group = (x->first + x->start[i]) / layout->cut.group;

@@ -24,6 +24,7 @@ static const struct qb_kernels tables[QB_ISA_COUNT] = {
         QB_TABLE_gemv(scalar)
         QB_TABLE_blocks(scalar)
         QB_TABLE_grids(scalar)
+        QB_TABLE_lanes(scalar)
         QB_TABLE_fixed(scalar)
         QB_TABLE_super(scalar)
     },
@@ -40,6 +41,7 @@ static const struct qb_kernels tables[QB_ISA_COUNT] = {
         QB_TABLE_gemv(avx2)
         QB_TABLE_blocks(avx2)
         QB_TABLE_grids(avx2)
+        QB_TABLE_lanes(avx2)
         QB_TABLE_fixed(scalar)
         QB_TABLE_super(avx2)
     },
@@ -55,6 +57,7 @@ static const struct qb_kernels tables[QB_ISA_COUNT] = {
         QB_TABLE_gemv(avxvnni)
         QB_TABLE_blocks(avx2)
         QB_TABLE_grids(avx2)
+        QB_TABLE_lanes(avx2)
         QB_TABLE_fixed(scalar)
         QB_TABLE_super(avx2)
     },
@@ -70,6 +73,7 @@ static const struct qb_kernels tables[QB_ISA_COUNT] = {
         QB_TABLE_gemv(avx512)
         QB_TABLE_blocks(avx2)
         QB_TABLE_grids(avx2)
+        QB_TABLE_lanes(avx2)
         QB_TABLE_fixed(scalar)
         QB_TABLE_super(avx2)
     },

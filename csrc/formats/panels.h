@@ -4,7 +4,8 @@
 // ([groups][16] of the scale type), its zero points (16 packed codes a group), and its codes. Each
 // segment of a row (csrc/README.md) is cut into units of 4 codes, the last of them filled up; a line is a
 // unit of 16 rows, row by row; 8 lines are an octet, stored as planes (kernels/planes_scalar.c) of the
-// format's width. The same bytes serve every tier.
+// format's width. Of block types (formats/block_fields.h) a panel holds the fields of its blocks, then their
+// stored codes. The same bytes serve every tier.
 #ifndef QB_PANELS_H
 #define QB_PANELS_H
 
@@ -17,13 +18,15 @@ struct qb_panel_layout {
     struct qb_cut cut;
     size_t groups; // of a row
     size_t units;  // of a row
+    int bits;      // of a code in its planes
+    size_t fields; // block types: bytes of 16 blocks' fields, which lie where others have scales
     size_t scales_bytes, zeros_bytes; // as they are padded
     size_t mins, zeros, codes;        // offsets
     size_t bytes;                     // of a panel
 };
 
-// Lays out the panels of a format; returns 0 where a size does not fit size_t, and for block types, which
-// have none.
+// Lays out the panels of a format; returns 0 where a size does not fit size_t, and for block types that are not
+// taken apart.
 int qb_panel_layout(const qb_format *format, size_t rows, size_t cols, struct qb_panel_layout *out);
 
 #endif

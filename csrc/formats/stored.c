@@ -39,6 +39,12 @@ static int doubled(const qb_format *f) { return f->bits == 1 && f->zero == QB_ZE
 
 int qb_stored_bits(const qb_format *format) { return doubled(format) ? 2 : format->bits; }
 
+int qb_stored_zero(const qb_format *format)
+{
+    if (format->block) return (int)qb_block_zero(format);
+    return format->zero == QB_ZERO_NONE ? 1 << (format->bits - 1) : 0;
+}
+
 void qb_stored_codes(const struct qb_kernels *k, const qb_matrix *q, size_t row, size_t col, size_t n,
                      uint8_t *codes)
 {

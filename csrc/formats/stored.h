@@ -19,6 +19,9 @@ size_t qb_matrix_groups(const qb_matrix *q);
 // Bits that hold the codes as qb_stored_codes gives them: the format's, but 2 for doubled codes.
 int qb_stored_bits(const qb_format *format);
 
+// The z of every code of a format without zero points of its own.
+int qb_stored_zero(const qb_format *format);
+
 // Bytes of a row of codes, or of blocks.
 size_t qb_stored_row_bytes(const qb_format *format, size_t cols);
 

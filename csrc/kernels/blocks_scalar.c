@@ -5,6 +5,7 @@
 
 #include "../base/target.h"
 #include "bytes.h"
+#include "codebooks.h"
 
 // ---- one scale a block ------------------------------------------------------------------------------
 
@@ -232,13 +233,6 @@ void qb_params_q6_K_scalar(const uint8_t *b, size_t count, float *d, float *m)
 
 // ---- codebooks of 16 ----------------------------------------------------------------------------------
 
-static const uint8_t iq4[16] = { // -127 -104 -83 -65 -49 -35 -22 -10 1 13 25 38 53 69 89 113, and 128
-    1, 24, 45, 63, 79, 93, 106, 118, 129, 141, 153, 166, 181, 197, 217, 241,
-};
-static const uint8_t fp4[16] = { // twice the values of E2M1, and 16; no -0
-    16, 17, 18, 19, 20, 22, 24, 28, 16, 15, 14, 13, 12, 10, 8, 4,
-};
-
 QB_INLINE void look_up(const uint8_t *book, size_t n, uint8_t *codes)
 {
     for (size_t i = 0; i < n; i++) codes[i] = book[codes[i]];
@@ -248,7 +242,7 @@ void qb_codes_iq4_nl_scalar(const uint8_t *b, size_t count, uint8_t *codes)
 {
     for (; count--; b += 18, codes += 32) {
         strided(b + 2, 16, 4, codes);
-        look_up(iq4, 32, codes);
+        look_up(qb_iq4, 32, codes);
     }
 }
 
@@ -256,7 +250,7 @@ void qb_codes_iq4_xs_scalar(const uint8_t *b, size_t count, uint8_t *codes)
 {
     for (; count--; b += 136, codes += 256) {
         for (int c = 0; c < 8; c++) strided(b + 8 + 16 * c, 16, 4, codes + 32 * c);
-        look_up(iq4, 256, codes);
+        look_up(qb_iq4, 256, codes);
     }
 }
 
@@ -277,40 +271,29 @@ void qb_codes_mxfp4_scalar(const uint8_t *b, size_t count, uint8_t *codes)
 {
     for (; count--; b += 17, codes += 32) {
         strided(b + 1, 16, 4, codes);
-        look_up(fp4, 32, codes);
+        look_up(qb_fp4, 32, codes);
     }
 }
-
-// 2^(e - 128), half of the scale: codes are twice the values.
-QB_INLINE float e8m0_half(uint32_t e) { return qb_bits_float(e < 2 ? 0x00200000u << e : (e - 1) << 23); }
 
 void qb_params_mxfp4_scalar(const uint8_t *b, size_t count, float *d, float *m)
 {
     (void)m;
-    for (size_t i = 0; i < count; i++) d[i] = e8m0_half(b[17 * i]);
+    for (size_t i = 0; i < count; i++) d[i] = qb_e8m0_half(b[17 * i]);
 }
 
 void qb_codes_nvfp4_scalar(const uint8_t *b, size_t count, uint8_t *codes)
 {
     for (; count--; b += 36, codes += 64) {
         for (int s = 0; s < 4; s++) strided(b + 4 + 8 * s, 8, 4, codes + 16 * s);
-        look_up(fp4, 64, codes);
+        look_up(qb_fp4, 64, codes);
     }
-}
-
-// Half of an unsigned e4m3 number; 0x7F stands for zero, and the top bit for nothing.
-QB_INLINE float ue4m3_half(int u)
-{
-    const int e = u >> 3 & 15, f = u & 7;
-    if (u == 0x7F) return 0;
-    return e ? qb_bits_float((uint32_t)(e - 8 + 127) << 23 | (uint32_t)f << 20) : (float)f * 0x1p-10f;
 }
 
 void qb_params_nvfp4_scalar(const uint8_t *b, size_t count, float *d, float *m)
 {
     (void)m;
     for (; count--; b += 36, d += 4)
-        for (int s = 0; s < 4; s++) d[s] = ue4m3_half(b[s]);
+        for (int s = 0; s < 4; s++) d[s] = qb_ue4m3_half(b[s]);
 }
 
 // ---- ternary ------------------------------------------------------------------------------------------

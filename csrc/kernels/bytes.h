@@ -13,6 +13,17 @@ static inline float qb_f16_at(const uint8_t *p) { return qb_f16_to_f32(qb_u16(p)
 
 static inline float qb_f32_at(const uint8_t *p) { return qb_bits_float(qb_u32(p)); }
 
+// 2^(e - 128), half of the scale: codes are twice the values.
+static inline float qb_e8m0_half(uint32_t e) { return qb_bits_float(e < 2 ? 0x00200000u << e : (e - 1) << 23); }
+
+// Half of an unsigned e4m3 number; 0x7F stands for zero, and the top bit for nothing.
+static inline float qb_ue4m3_half(int u)
+{
+    const int e = u >> 3 & 15, f = u & 7;
+    if (u == 0x7F) return 0;
+    return e ? qb_bits_float((uint32_t)(e - 8 + 127) << 23 | (uint32_t)f << 20) : (float)f * 0x1p-10f;
+}
+
 static inline void qb_put_u16(uint8_t *p, uint16_t x)
 {
     p[0] = (uint8_t)x;

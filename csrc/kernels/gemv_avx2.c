@@ -7,10 +7,12 @@
 QB_TARGET_BEGIN(QB_TARGET_AVX2)
 
 // What is multiplied at a time: the codes, or of those of 7 and 8 bits the low or the high nibbles.
-QB_INLINE __m256i part_of(const uint8_t *octet, const int bits, const int high, const int unit, const int half)
+QB_INLINE __m256i part_of(const uint8_t *octet, const int bits, const __m256i *table, const int high, const int unit,
+                          const int half)
 {
+    if (bits > 8) return _mm256_shuffle_epi8(table[high], unit_of(octet, 4, unit, half));
     if (bits == 8) {
-        const __m256i line = load(octet + unit * LINE + half * (LINE / 2));
+        const __m256i line = unit_of(octet, 8, unit, half);
         return _mm256_and_si256(high ? _mm256_srli_epi16(line, 4) : line, _mm256_set1_epi8(15));
     }
     if (bits < 7) return unit_of(octet, bits, unit, half);
@@ -18,18 +20,19 @@ QB_INLINE __m256i part_of(const uint8_t *octet, const int bits, const int high, 
 }
 
 // Units whose pairs of products 16 bits can hold: 2 * 128 * (2^bits - 1) each, below 2^15.
-#define FLUSH(bits) ((bits) == 5 ? 4 : (bits) == 6 ? 2 : 8)
+#define FLUSH(bits) ((bits) == 5 || (bits) == 13 ? 4 : (bits) == 6 ? 2 : 8)
 
 #define ADD_UNITS(words)                                                                          \
-    QB_INLINE void add_units_##words(const uint8_t *octet, const int bits, const int high,        \
+    QB_INLINE void add_units_##words(const uint8_t *octet, const int bits,                        \
+                                     const __m256i *table, const int high,                        \
                                      const int first, const int count, const int8_t *digits,      \
                                      __m256i *total)                                              \
     {                                                                                             \
         sums16 pairs[2 * words];                                                                  \
         QB_UNROLL for (int i = 0; i < count; i++) {                                               \
             const int unit = UNIT(i, count), flush = FLUSH(bits) < count ? FLUSH(bits) : count;   \
-            const __m256i lo = part_of(octet, bits, high, first + unit, 0);                       \
-            const __m256i hi = part_of(octet, bits, high, first + unit, 1);                       \
+            const __m256i lo = part_of(octet, bits, table, high, first + unit, 0);                       \
+            const __m256i hi = part_of(octet, bits, table, high, first + unit, 1);                       \
             QB_UNROLL for (int j = 0; j < words; j++) {                                           \
                 const __m256i x = broadcast(digits + (unit * words + j) * 4);                     \
                 if (i % flush == 0) {                                                             \
@@ -51,7 +54,7 @@ ADD_UNITS(1)
 ADD_UNITS(2)
 ADD_UNITS(3)
 
-#define IN_NIBBLES(bits) ((bits) > 6)
+#define IN_NIBBLES(bits) ((bits) == 7 || (bits) == 8 || (bits) == 16)
 #include "gemv_ymm.h"
 
 void qb_gemv_avx2(const struct qb_panel *w, const struct qb_activations *x, float *acc) { gemv(w, x, acc); }

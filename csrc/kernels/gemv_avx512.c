@@ -6,6 +6,10 @@
 #if QB_X86
 QB_TARGET_BEGIN(QB_TARGET_AVX512)
 
+// Widths as these kernels count them: 8 more where codes come from a table, through planes of 4 bits.
+#define TABLE_WIDTHS(X) X(13) X(16)
+#define PLANES(bits) ((bits) > 8 ? 4 : (bits))
+
 // A unit of an octet, from its planes.
 QB_INLINE __m512i unit_of(const uint8_t *octet, const int bits, const int unit)
 {
@@ -33,11 +37,13 @@ QB_INLINE __m512i unit_of(const uint8_t *octet, const int bits, const int unit)
 // `chains` registers, `words` apart, since vpdpbusd takes its time.
 #define ADD_UNITS(words, chains)                                                                  \
     QB_INLINE void add_units_##words(const uint8_t *octet, const int bits, const int first,       \
-                                     const int count, const int8_t *digits, sums32 *total)        \
+                                     const int count, __m512i table, const int8_t *digits,        \
+                                     sums32 *total)                                               \
     {                                                                                             \
         QB_UNROLL for (int i = 0; i < count; i++) {                                               \
             const int unit = UNIT(i, count);                                                      \
-            const __m512i codes = unit_of(octet, bits, first + unit);                             \
+            const __m512i index = unit_of(octet, PLANES(bits), first + unit);                     \
+            const __m512i codes = bits > 8 ? _mm512_shuffle_epi8(table, index) : index;           \
             QB_UNROLL for (int j = 0; j < words; j++) {                                           \
                 const int to = i % chains * words + j;                                            \
                 total[to] = add_dots(total[to], codes, broadcast(digits + (unit * words + j) * 4));\
@@ -56,23 +62,25 @@ ADD_UNITS(3, 2)
         const uint8_t *octet = w->lines;                                                          \
         const int8_t *digits = x->digits;                                                         \
         int second = 0; /* half of the octet */                                                   \
+        __m512i table = _mm512_setzero_si512();                                                   \
+        if (bits > 8) table = _mm512_broadcast_i32x4(_mm_loadu_si128((const __m128i *)w->table)); \
         __m512 out[width];                                                                        \
         QB_UNROLL for (size_t c = 0; c < width; c++) out[c] = _mm512_loadu_ps(acc + QB_LANES * c);\
         for (size_t s = 0; s < w->segments; s++) {                                                \
             sums32 total[chains * words];                                                         \
             QB_UNROLL for (int j = 0; j < chains * words; j++)                                    \
                 total[j] = to_sums(_mm512_setzero_si512());                                       \
-            for (size_t n = w->units[s] / 8; n--; octet += bits * LINE, digits += 32 * words) {   \
-                QB_UNROLL for (int i = 0; i < bits; i++) QB_STREAM_AHEAD(octet + i * LINE);       \
-                add_units_##words(octet, bits, 0, 8, digits, total);                              \
+            for (size_t n = w->units[s] / 8; n--; octet += PLANES(bits) * LINE, digits += 32 * words) {   \
+                QB_UNROLL for (int i = 0; i < PLANES(bits); i++) QB_STREAM_AHEAD(octet + i * LINE);       \
+                add_units_##words(octet, bits, 0, 8, table, digits, total);                              \
             }                                                                                     \
             if (w->units[s] % 8) {                                                                \
                 if (second) {                                                                     \
-                    add_units_##words(octet, bits, 4, 4, digits, total);                          \
-                    octet += bits * LINE;                                                         \
+                    add_units_##words(octet, bits, 4, 4, table, digits, total);                          \
+                    octet += PLANES(bits) * LINE;                                                         \
                 } else {                                                                          \
-                    QB_UNROLL for (int i = 0; i < bits; i++) QB_STREAM_AHEAD(octet + i * LINE);   \
-                    add_units_##words(octet, bits, 0, 4, digits, total);                          \
+                    QB_UNROLL for (int i = 0; i < PLANES(bits); i++) QB_STREAM_AHEAD(octet + i * LINE);   \
+                    add_units_##words(octet, bits, 0, 4, table, digits, total);                          \
                 }                                                                                 \
                 second = !second;                                                                 \
                 digits += 16 * words;                                                             \
@@ -97,7 +105,7 @@ ADD_UNITS(3, 2)
 #define X(bits)                                                                                   \
     GEMV(bits, 1, 1, 1, 4) GEMV(bits, 1, 2, 2, 2) GEMV(bits, 1, 3, 3, 2) GEMV(bits, 2, 1, 2, 2)   \
     GEMV(bits, 3, 1, 3, 2)
-QB_WIDTHS(X)
+QB_WIDTHS(X) TABLE_WIDTHS(X)
 #undef X
 
 void qb_gemv_avx512(const struct qb_panel *w, const struct qb_activations *x, float *acc)
@@ -107,9 +115,10 @@ void qb_gemv_avx512(const struct qb_panel *w, const struct qb_activations *x, fl
     [bits] = {{gemv_u##bits##_1x1, gemv_u##bits##_1x2, gemv_u##bits##_1x3},                       \
               {gemv_u##bits##_2x1},                                                               \
               {gemv_u##bits##_3x1}},
-    static gemv *const table[QB_MAX_BITS + 1][3][3] = {QB_WIDTHS(X)};
+    static gemv *const functions[2 * QB_MAX_BITS + 1][3][3] = {QB_WIDTHS(X) TABLE_WIDTHS(X)};
 #undef X
-    if (x->cols) table[w->bits][x->planes - 1][x->cols - 1](w, x, acc);
+    const int bits = w->table ? w->bits + 8 : w->bits;
+    if (x->cols) functions[bits][x->planes - 1][x->cols - 1](w, x, acc);
 }
 
 QB_TARGET_END

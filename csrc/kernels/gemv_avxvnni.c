@@ -6,9 +6,16 @@
 #if QB_X86
 QB_TARGET_BEGIN(QB_TARGET_AVXVNNI)
 
+QB_INLINE __m256i codes_of(const uint8_t *octet, const int bits, const __m256i *table, const int unit, const int half)
+{
+    if (bits <= 8) return unit_of(octet, bits, unit, half);
+    return _mm256_shuffle_epi8(table[0], unit_of(octet, 4, unit, half));
+}
+
 // Adds units times `words` words of digits each, as gemv_ymm.h asks for it.
 #define ADD_UNITS(words, chains)                                                                  \
-    QB_INLINE void add_units_##words(const uint8_t *octet, const int bits, const int high,        \
+    QB_INLINE void add_units_##words(const uint8_t *octet, const int bits,                        \
+                                     const __m256i *table, const int high,                        \
                                      const int first, const int count, const int8_t *digits,      \
                                      __m256i *total)                                              \
     {                                                                                             \
@@ -18,8 +25,8 @@ QB_TARGET_BEGIN(QB_TARGET_AVXVNNI)
             sums[j] = to_sums(j < 2 * words ? total[j] : _mm256_setzero_si256());                 \
         QB_UNROLL for (int i = 0; i < count; i++) {                                               \
             const int unit = UNIT(i, count);                                                      \
-            const __m256i lo = unit_of(octet, bits, first + unit, 0);                             \
-            const __m256i hi = unit_of(octet, bits, first + unit, 1);                             \
+            const __m256i lo = codes_of(octet, bits, table, first + unit, 0);                             \
+            const __m256i hi = codes_of(octet, bits, table, first + unit, 1);                             \
             QB_UNROLL for (int j = 0; j < words; j++) {                                           \
                 const __m256i x = broadcast(digits + (unit * words + j) * 4);                     \
                 const int to = 2 * (words * (i % chains) + j);                                    \

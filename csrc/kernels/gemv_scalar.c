@@ -10,6 +10,7 @@ void qb_gemv_scalar(const struct qb_panel *w, const struct qb_activations *x, fl
     const size_t words = x->cols * (size_t)x->planes;
     const uint8_t *octets = w->lines;
     struct qb_activations part = *x;
+    const int bits = w->table ? 4 : w->bits; // of the planes
     int second = 0; // half of the octet
     for (size_t s = 0; s < w->segments; s++) {
         const size_t count = (w->units[s] + 7) / 8, lane = s * QB_LANES;
@@ -20,10 +21,11 @@ void qb_gemv_scalar(const struct qb_panel *w, const struct qb_activations *x, fl
         segment.d = w->d + lane;
         segment.m = w->m ? w->m + lane : NULL;
         segment.z = w->z + lane;
-        qb_planes_unpack_scalar(octets, count, w->bits, lines);
+        qb_planes_unpack_scalar(octets, count, bits, lines);
+        for (size_t i = 0; w->table && i < count * 8 * LINE; i++) lines[i] = w->table[lines[i]];
         qb_panel_scalar(&segment, &part, acc);
         if (w->units[s] % 8) second = !second;
-        octets += (count - (size_t)second) * (size_t)w->bits * LINE;
+        octets += (count - (size_t)second) * (size_t)bits * LINE;
         part.digits += w->units[s] * words * 4;
         part.sums += words;
         part.dx += x->cols;

@@ -6,6 +6,15 @@
 // 0..7, 8..15.
 #include "matmul_ymm.h"
 
+// With a table: its entries, or their low and high nibbles.
+QB_INLINE void load_table(const uint8_t *entries, const int in_nibbles, __m256i *table)
+{
+    const __m256i all = _mm256_broadcastsi128_si256(_mm_loadu_si128((const __m128i *)entries));
+    const __m256i nibble = _mm256_set1_epi8(15);
+    table[0] = in_nibbles ? _mm256_and_si256(all, nibble) : all;
+    table[1] = _mm256_and_si256(_mm256_srli_epi16(all, 4), nibble);
+}
+
 // A panel times `width` columns; words = width * planes.
 #define GEMV(bits, planes, width, words)                                                          \
     static void gemv_u##bits##_##planes##x##width(const struct qb_panel *w,                       \
@@ -14,6 +23,8 @@
         const uint8_t *octet = w->lines;                                                          \
         const int8_t *digits = x->digits;                                                         \
         int second = 0; /* half of the octet */                                                   \
+        __m256i table[2] = {_mm256_setzero_si256(), _mm256_setzero_si256()};                      \
+        if (bits > 8) load_table(w->table, IN_NIBBLES(bits), table);                              \
         __m256 out[2 * width];                                                                    \
         QB_UNROLL for (size_t j = 0; j < 2 * width; j++) out[j] = _mm256_loadu_ps(acc + 8 * j);   \
         for (size_t s = 0; s < w->segments; s++) {                                                \
@@ -21,21 +32,21 @@
             QB_UNROLL for (int j = 0; j < 2 * words; j++) {                                       \
                 total[j] = high[j] = _mm256_setzero_si256();                                      \
             }                                                                                     \
-            for (size_t n = w->units[s] / 8; n--; octet += bits * LINE) {                         \
-                QB_UNROLL for (int i = 0; i < bits; i++) QB_STREAM_AHEAD(octet + i * LINE);       \
-                add_units_##words(octet, bits, 0, 0, 8, digits, total);                           \
-                if (IN_NIBBLES(bits)) add_units_##words(octet, bits, 1, 0, 8, digits, high);      \
+            for (size_t n = w->units[s] / 8; n--; octet += PLANES(bits) * LINE) {                         \
+                QB_UNROLL for (int i = 0; i < PLANES(bits); i++) QB_STREAM_AHEAD(octet + i * LINE);       \
+                add_units_##words(octet, bits, table, 0, 0, 8, digits, total);                           \
+                if (IN_NIBBLES(bits)) add_units_##words(octet, bits, table, 1, 0, 8, digits, high);      \
                 digits += 8 * 4 * words;                                                          \
             }                                                                                     \
             if (w->units[s] % 8) {                                                                \
                 if (second) {                                                                     \
-                    add_units_##words(octet, bits, 0, 4, 4, digits, total);                       \
-                    if (IN_NIBBLES(bits)) add_units_##words(octet, bits, 1, 4, 4, digits, high);  \
-                    octet += bits * LINE;                                                         \
+                    add_units_##words(octet, bits, table, 0, 4, 4, digits, total);                       \
+                    if (IN_NIBBLES(bits)) add_units_##words(octet, bits, table, 1, 4, 4, digits, high);  \
+                    octet += PLANES(bits) * LINE;                                                         \
                 } else {                                                                          \
-                    QB_UNROLL for (int i = 0; i < bits; i++) QB_STREAM_AHEAD(octet + i * LINE);   \
-                    add_units_##words(octet, bits, 0, 0, 4, digits, total);                       \
-                    if (IN_NIBBLES(bits)) add_units_##words(octet, bits, 1, 0, 4, digits, high);  \
+                    QB_UNROLL for (int i = 0; i < PLANES(bits); i++) QB_STREAM_AHEAD(octet + i * LINE);   \
+                    add_units_##words(octet, bits, table, 0, 0, 4, digits, total);                       \
+                    if (IN_NIBBLES(bits)) add_units_##words(octet, bits, table, 1, 0, 4, digits, high);  \
                 }                                                                                 \
                 second = !second;                                                                 \
                 digits += 4 * 4 * words;                                                          \
@@ -58,7 +69,7 @@
         QB_UNROLL for (size_t j = 0; j < 2 * width; j++) _mm256_storeu_ps(acc + 8 * j, out[j]);   \
     }
 #define X(bits) GEMV(bits, 1, 1, 1) GEMV(bits, 1, 2, 2) GEMV(bits, 1, 3, 3) GEMV(bits, 2, 1, 2) GEMV(bits, 3, 1, 3)
-QB_WIDTHS(X)
+QB_WIDTHS(X) TABLE_WIDTHS(X)
 #undef X
 
 static void gemv(const struct qb_panel *w, const struct qb_activations *x, float *acc)
@@ -66,7 +77,8 @@ static void gemv(const struct qb_panel *w, const struct qb_activations *x, float
     typedef void few(const struct qb_panel *, const struct qb_activations *, float *);
 #define X(bits)                                                                                   \
     [bits] = {{gemv_u##bits##_1x1, gemv_u##bits##_1x2, gemv_u##bits##_1x3}, {gemv_u##bits##_2x1}, {gemv_u##bits##_3x1}},
-    static few *const table[QB_MAX_BITS + 1][3][3] = {QB_WIDTHS(X)};
+    static few *const functions[2 * QB_MAX_BITS + 1][3][3] = {QB_WIDTHS(X) TABLE_WIDTHS(X)};
 #undef X
-    if (x->cols) table[w->bits][x->planes - 1][x->cols - 1](w, x, acc);
+    const int bits = w->table ? w->bits + 8 : w->bits;
+    if (x->cols) functions[bits][x->planes - 1][x->cols - 1](w, x, acc);
 }

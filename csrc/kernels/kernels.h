@@ -154,6 +154,7 @@ struct qb_panel {
     const int32_t *z;     // [segments][QB_LANES], each in [0, 255]
     const uint8_t *ahead; // what will be read next: a hint to fetch `ahead_bytes` from there on
     size_t ahead_bytes;
+    const uint8_t *table; // NULL, or for gemv: codes are those at 4-bit indices into these 16
 };
 struct qb_activations {
     size_t cols;
@@ -173,10 +174,13 @@ typedef void qb_panel_fn(const struct qb_panel *w, const struct qb_activations *
 typedef void qb_planes_pack_fn(const uint8_t *lines, size_t octets, int bits, uint8_t *out);
 typedef void qb_planes_unpack_fn(const uint8_t *in, size_t octets, int bits, uint8_t *lines);
 
+// codes[i] = table[codes[i]], n codes below 16, n a multiple of 4 * QB_LANES.
+typedef void qb_look_up_fn(const uint8_t *table, size_t n, uint8_t *codes);
+
 // ---- family "gemv": few activations ---------------------------------------------------------------
 
 // As qb_panel_fn, for few columns: cols * planes <= QB_GEMV_WORDS. w->lines holds the codes in code planes of
-// w->bits bits. units[] are multiples of 8: segments are whole octets; or all are 4, an even number of them: half
+// w->bits bits (with a table, which is for 5 and 8 bits only, their indices in planes of 4 bits). units[] are multiples of 8: segments are whole octets; or all are 4, an even number of them: half
 // octets. Reading ahead is a hint only.
 #define QB_GEMV_WORDS 3
 typedef qb_panel_fn qb_gemv_fn;
@@ -192,6 +196,18 @@ typedef void qb_block_codes_fn(const uint8_t *blocks, size_t count, uint8_t *cod
 // Writes d, and m for types that have a minimum (else it is left alone), of all segments. A NaN may have
 // any payload and sign.
 typedef void qb_block_params_fn(const uint8_t *blocks, size_t count, float *d, float *m);
+
+// ---- family "lanes": parameters of 16 rows of blocks ------------------------------------------------------
+
+// The same d and m, of 16 rows side by side: [count][segments of a block][QB_LANES]. fields: what a block holds
+// beside its codes, [count][fields][QB_LANES], 16-bit ones first and little-endian (formats/block_fields.h). Types
+// that are not taken apart have no such kernel.
+typedef void qb_block_lanes_fn(const uint8_t *fields, size_t count, float *d, float *m);
+
+#define QB_LANES_TYPES(X, isa)                                                                    \
+    X(q1_0, isa) X(q2_0, isa) X(q4_0, isa) X(q4_1, isa) X(q5_0, isa) X(q5_1, isa) X(q8_0, isa)    \
+    X(q2_K, isa) X(q3_K, isa) X(q4_K, isa) X(q5_K, isa) X(q6_K, isa) X(iq4_nl, isa)               \
+    X(iq4_xs, isa) X(tq2_0, isa) X(mxfp4, isa) X(nvfp4, isa)
 
 // The types by the family that decodes them: grids look codes up in large tables.
 #define QB_BLOCKS_TYPES(X, isa)                                                                   \
@@ -258,6 +274,7 @@ typedef size_t qb_block_encode_fn(const float *x, size_t count, uint8_t *blocks)
     X(gemv)            \
     X(blocks)          \
     X(grids)           \
+    X(lanes)           \
     X(fixed)           \
     X(super)
 
@@ -287,12 +304,14 @@ struct qb_kernels {
     qb_panel_fn *panel;
     qb_planes_pack_fn *planes_pack;
     qb_planes_unpack_fn *planes_unpack;
+    qb_look_up_fn *look_up;
     qb_gemv_fn *gemv;
     qb_measure_fn *measure;
     qb_propose_fn *propose;
     qb_beside_fn *beside;
     qb_block_codes_fn *block_codes[QB_BLOCK_COUNT]; // NULL: QB_BLOCK_NONE
     qb_block_params_fn *block_params[QB_BLOCK_COUNT];
+    qb_block_lanes_fn *block_lanes[QB_BLOCK_COUNT]; // NULL: not taken apart
     qb_block_encode_fn *block_encode[QB_BLOCK_COUNT]; // NULL: types that are searched for, or never written
 };
 
@@ -314,13 +333,16 @@ struct qb_kernels {
     qb_fit_fn qb_fit_##isa; qb_trial_fn qb_trial_##isa; qb_error_fn qb_error_##isa;
 #define QB_DECLARE_dot(isa) qb_dot_fn qb_dot_##isa;
 #define QB_DECLARE_planes(isa)                                                                    \
-    qb_planes_pack_fn qb_planes_pack_##isa; qb_planes_unpack_fn qb_planes_unpack_##isa;
+    qb_planes_pack_fn qb_planes_pack_##isa; qb_planes_unpack_fn qb_planes_unpack_##isa;          \
+    qb_look_up_fn qb_look_up_##isa;
 #define QB_DECLARE_gemv(isa) qb_gemv_fn qb_gemv_##isa;
 #define QB_DECLARE_operands(isa) qb_split_fn qb_split_##isa; qb_interleave_fn qb_interleave_##isa;
 #define QB_DECLARE_matmul(isa) qb_panel_fn qb_panel_##isa;
 #define QB_BLOCK_DECLARE(type, isa)                                                               \
     qb_block_codes_fn qb_codes_##type##_##isa; qb_block_params_fn qb_params_##type##_##isa;
 #define QB_DECLARE_blocks(isa) QB_BLOCKS_TYPES(QB_BLOCK_DECLARE, isa)
+#define QB_LANES_DECLARE(type, isa) qb_block_lanes_fn qb_lanes_##type##_##isa;
+#define QB_DECLARE_lanes(isa) QB_LANES_TYPES(QB_LANES_DECLARE, isa)
 #define QB_DECLARE_grids(isa) QB_GRIDS_TYPES(QB_BLOCK_DECLARE, isa)
 #define QB_DECLARE_super(isa)                                                                     \
     qb_measure_fn qb_measure_##isa; qb_propose_fn qb_propose_##isa; qb_beside_fn qb_beside_##isa;
@@ -346,7 +368,8 @@ struct qb_kernels {
     .search_isa = #isa, .fit = qb_fit_##isa, .trial = qb_trial_##isa, .error = qb_error_##isa,
 #define QB_TABLE_dot(isa) .dot_isa = #isa, .dot = qb_dot_##isa,
 #define QB_TABLE_planes(isa)                                                                      \
-    .planes_isa = #isa, .planes_pack = qb_planes_pack_##isa, .planes_unpack = qb_planes_unpack_##isa,
+    .planes_isa = #isa, .planes_pack = qb_planes_pack_##isa, .planes_unpack = qb_planes_unpack_##isa, \
+    .look_up = qb_look_up_##isa,
 #define QB_TABLE_gemv(isa) .gemv_isa = #isa, .gemv = qb_gemv_##isa,
 #define QB_TABLE_operands(isa)                                                                    \
     .operands_isa = #isa, .split = qb_split_##isa, .interleave = qb_interleave_##isa,
@@ -355,6 +378,8 @@ struct qb_kernels {
     .block_codes[QB_BLOCK_##type] = qb_codes_##type##_##isa,                                      \
     .block_params[QB_BLOCK_##type] = qb_params_##type##_##isa,
 #define QB_TABLE_blocks(isa) .blocks_isa = #isa, QB_BLOCKS_TYPES(QB_BLOCK_TABLE, isa)
+#define QB_LANES_TABLE(type, isa) .block_lanes[QB_BLOCK_##type] = qb_lanes_##type##_##isa,
+#define QB_TABLE_lanes(isa) .lanes_isa = #isa, QB_LANES_TYPES(QB_LANES_TABLE, isa)
 #define QB_TABLE_grids(isa) .grids_isa = #isa, QB_GRIDS_TYPES(QB_BLOCK_TABLE, isa)
 #define QB_TABLE_super(isa)                                                                       \
     .super_isa = #isa, .measure = qb_measure_##isa, .propose = qb_propose_##isa, .beside = qb_beside_##isa,

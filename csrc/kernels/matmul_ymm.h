@@ -25,6 +25,10 @@ QB_INLINE __m256i broadcast(const void *word)
     return _mm256_set1_epi32(value);
 }
 
+// Widths as the gemv kernels count them: 8 more where codes come from a table, through planes of 4 bits.
+#define TABLE_WIDTHS(X) X(13) X(16)
+#define PLANES(bits) ((bits) > 8 ? 4 : (bits))
+
 // Half a unit of an octet (rows 0..7 or 8..15), from its planes.
 QB_INLINE __m256i unit_of(const uint8_t *octet, const int bits, const int unit, const int half)
 {

@@ -113,5 +113,11 @@ void qb_planes_pack_avx2(const uint8_t *lines, size_t octets, int bits, uint8_t 
 }
 #undef X
 
+void qb_look_up_avx2(const uint8_t *table, size_t n, uint8_t *codes)
+{
+    const __m256i entries = _mm256_broadcastsi128_si256(_mm_loadu_si128((const __m128i *)table));
+    for (size_t i = 0; i < n; i += HALF) store(codes + i, _mm256_shuffle_epi8(entries, load(codes + i)));
+}
+
 QB_TARGET_END
 #endif

@@ -81,5 +81,12 @@ void qb_planes_pack_avx512(const uint8_t *lines, size_t octets, int bits, uint8_
 }
 #undef X
 
+void qb_look_up_avx512(const uint8_t *table, size_t n, uint8_t *codes)
+{
+    const __m512i entries = _mm512_broadcast_i32x4(_mm_loadu_si128((const __m128i *)table));
+    for (size_t i = 0; i < n; i += LINE)
+        _mm512_storeu_si512(codes + i, _mm512_shuffle_epi8(entries, _mm512_loadu_si512(codes + i)));
+}
+
 QB_TARGET_END
 #endif

@@ -64,3 +64,8 @@ void qb_planes_unpack_scalar(const uint8_t *in, size_t octets, int bits, uint8_t
         }
     }
 }
+
+void qb_look_up_scalar(const uint8_t *table, size_t n, uint8_t *codes)
+{
+    for (size_t i = 0; i < n; i++) codes[i] = table[codes[i]];
+}

@@ -12,7 +12,7 @@ static struct buffer want, got;
 static int any_offset(int unit) { return ck_below(4) ? (int)ck_below(64) * unit : CK_END; }
 
 // One call's arguments, each in memory of its own.
-static struct buffer units_memory, lines_memory, planes_memory, d_memory, m_memory, z_memory;
+static struct buffer units_memory, lines_memory, planes_memory, table_memory, d_memory, m_memory, z_memory;
 static struct buffer digits_memory, sums_memory, dx_memory, dxsum_memory;
 enum { MAX_SEGMENTS = 6 };
 
@@ -133,22 +133,30 @@ static void panel_case(const struct qb_kernels *ref, const struct qb_kernels *te
     ck_canaries(&got);
 }
 
-// The same sums from code planes.
-static void gemv_case(const struct qb_kernels *ref, const struct qb_kernels *test, const struct shape *c)
+// The same sums from code planes; with_table: from those of indices, whose codes then come from 16 of any value.
+static void gemv_case(const struct qb_kernels *ref, const struct qb_kernels *test, const struct shape *c,
+                      int with_table)
 {
     if (ck_skip()) return;
     struct qb_panel w;
     struct qb_activations x;
     fill(c, &w, &x);
+    const int bits = with_table ? 4 : c->bits;
+    const size_t octets = lines_memory.bytes / (8 * 4 * QB_LANES), bytes = lines_memory.bytes;
+    uint8_t *const planes = ck_place(&planes_memory, octets * (size_t)bits * 4 * QB_LANES, any_offset(1));
+    uint8_t *const lines = lines_memory.at;
+    uint8_t *const table = ck_place(&table_memory, 16, any_offset(1));
+    for (size_t i = 0; i < 16; i++) table[i] = i < bytes ? lines[i] : 0; // below 2^bits, as extreme as they are
+    for (size_t i = 0; with_table && i < bytes; i++) lines[i] &= 15;
+    ref->planes_pack(lines, octets, bits, planes);
+    for (size_t i = 0; with_table && i < bytes; i++) lines[i] = table[lines[i]];
     float *const a = place_floats(&want, c->cols * QB_LANES, CK_END);
     float *const b = place_floats(&got, c->cols * QB_LANES, any_offset(1));
     fill_floats(a, c->cols * QB_LANES, FLOATS_NORMAL);
     memcpy(b, a, want.bytes);
     naive_panel(&w, &x, a);
-    const size_t octets = lines_memory.bytes / (8 * 4 * QB_LANES);
-    uint8_t *const planes = ck_place(&planes_memory, octets * (size_t)c->bits * 4 * QB_LANES, any_offset(1));
-    ref->planes_pack(w.lines, octets, c->bits, planes);
     w.lines = planes;
+    w.table = with_table ? table : NULL;
     test->gemv(&w, &x, b);
     same_floats("sums", a, b, c->cols * QB_LANES);
     ck_canaries(&got);
@@ -180,20 +188,24 @@ static void check_panel(const struct qb_kernels *ref, const struct qb_kernels *t
     }
 }
 
-static void check_gemv(const struct qb_kernels *ref, const struct qb_kernels *test, int bits)
+static void check_gemv(const struct qb_kernels *ref, const struct qb_kernels *test, int bits, int with_table)
 {
     for (int planes = 1; planes <= 3; planes++) {
         for (size_t cols = 0; cols * (size_t)planes <= QB_GEMV_WORDS; cols++) {
+            struct shape c = {bits, planes, cols, 0, 0, 8, ANY};
             for (int kind = 0; kind < EXTREMES; kind++) {
-                for (size_t segments = 0; segments < MAX_SEGMENTS; segments++)
-                    for (size_t units = 8; units <= MAX_UNITS; units += 8)
-                        gemv_case(ref, test, &(struct shape){bits, planes, cols, segments, units, 8, (enum extremes)kind});
+                c.kind = (enum extremes)kind;
+                c.step = 8;
+                for (c.segments = 0; c.segments < MAX_SEGMENTS; c.segments++)
+                    for (c.units = 8; c.units <= MAX_UNITS; c.units += 8) gemv_case(ref, test, &c, with_table);
+                c.step = c.units = 4; // half octets
+                for (c.segments = 0; c.segments < 4 * MAX_SEGMENTS; c.segments += 2) gemv_case(ref, test, &c, with_table);
             }
-            for (int i = 0; i < 10; i++)
-                gemv_case(ref, test, &(struct shape){bits, planes, cols, ck_below(100), 16, 8, ANY});
-            for (int kind = 0; kind < EXTREMES; kind++) // half octets
-                for (size_t pairs = 0; pairs < 2 * MAX_SEGMENTS; pairs++)
-                    gemv_case(ref, test, &(struct shape){bits, planes, cols, 2 * pairs, 4, 4, (enum extremes)kind});
+            c = (struct shape){bits, planes, cols, 0, 16, 8, ANY};
+            for (int i = 0; i < 10; i++) {
+                c.segments = ck_below(100);
+                gemv_case(ref, test, &c, with_table);
+            }
         }
     }
 }
@@ -207,7 +219,9 @@ static void check_panels(const struct qb_kernels *ref, const struct qb_kernels *
 static void check_gemvs(const struct qb_kernels *ref, const struct qb_kernels *test)
 {
     for (int bits = 1; bits <= QB_MAX_BITS; bits++)
-        if (ck_kernel("gemv_u%d", bits)) check_gemv(ref, test, bits);
+        if (ck_kernel("gemv_u%d", bits)) check_gemv(ref, test, bits, 0);
+    if (ck_kernel("gemv_table_5")) check_gemv(ref, test, 5, 1);
+    if (ck_kernel("gemv_table_8")) check_gemv(ref, test, 8, 1);
 }
 
 // ---- benchmarks ---------------------------------------------------------------------------------

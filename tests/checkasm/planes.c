@@ -52,6 +52,22 @@ static void planes_case(const struct qb_kernels *ref, const struct qb_kernels *t
     ck_canaries(&got);
 }
 
+static void look_up_case(const struct qb_kernels *ref, const struct qb_kernels *test, size_t n, int offset)
+{
+    if (ck_skip()) return;
+    ck_case("n=%zu at=%d", n, offset);
+    uint8_t *const table = ck_place(&input, 16, offset);
+    ck_fill(table, 16);
+    uint8_t *const a = ck_place(&want, n, CK_END), *const b = ck_place(&got, n, offset);
+    ck_fill(b, n);
+    for (size_t i = 0; i < n; i++) a[i] = b[i] &= 15;
+    for (size_t i = 0; ref == test && i < n; i++) a[i] = table[a[i]];
+    if (ref != test) ref->look_up(table, n, a);
+    test->look_up(table, n, b);
+    ck_same("codes", a, b, n);
+    ck_canaries(&got);
+}
+
 static void check(const struct qb_kernels *ref, const struct qb_kernels *test)
 {
     for (int bits = 1; bits <= 8; bits++) {
@@ -61,6 +77,11 @@ static void check(const struct qb_kernels *ref, const struct qb_kernels *test)
             planes_case(ref, test, bits, octets, (int)ck_below(64), (int)ck_below(64));
         }
         for (int offset = 0; offset < 64; offset++) planes_case(ref, test, bits, 3, offset, 63 - offset);
+    }
+    if (!ck_kernel("look_up")) return;
+    for (size_t n = 0; n < MOST * LINE; n += LINE) {
+        look_up_case(ref, test, n, CK_END);
+        look_up_case(ref, test, n, (int)ck_below(64));
     }
 }
 

@@ -1,0 +1,70 @@
+// SPDX-License-Identifier: Apache-2.0
+// Rows of whole blocks are cut into runs that hold whole blocks of every type, and so whole octets.
+#include "prepare_blocks.h"
+
+#include "../formats/block_fields.h"
+
+#include <string.h>
+
+enum { RUN = 512, SPREAD = 64 }; // elements; bytes between rows, so that 16 rows do not share cache sets
+
+static void take_fields(const qb_matrix *q, const struct qb_panel_layout *layout, size_t row, size_t rows, uint8_t *fields)
+{
+    const qb_block_type *const type = qb_block_type_of(q->format.block);
+    const size_t count = q->cols / type->elements;
+    memset(fields, 0, layout->codes);
+    for (size_t lane = 0; lane < rows; lane++) {
+        const uint8_t *const blocks = q->codes + (row + lane) * count * type->bytes;
+        for (size_t i = 0; i < count; i++)
+            qb_block_take_fields(&q->format, blocks + i * type->bytes, lane, fields + i * layout->fields);
+    }
+}
+
+void qb_prepare_blocks(const struct qb_kernels *k, const qb_matrix *q, const struct qb_panel_layout *layout, size_t row,
+                       uint8_t *panel)
+{
+    const size_t rows = qb_min(q->rows - row, QB_LANES), row_bytes = qb_block_bytes(&q->format, q->cols);
+    uint8_t codes[QB_LANES][RUN + SPREAD], lines[RUN * QB_LANES], *to = panel + layout->codes;
+    memset(codes, 0, sizeof codes); // what lanes without a row hold
+    take_fields(q, layout, row, rows, panel);
+    for (size_t col = 0; col < q->cols; col += RUN) {
+        const size_t n = qb_min(q->cols - col, RUN), octets = n / (4 * QB_OCTET);
+        for (size_t lane = 0; lane < rows; lane++)
+            qb_block_stored(k, &q->format, q->codes + (row + lane) * row_bytes, col, n, codes[lane]);
+        k->interleave(codes[0], sizeof codes[0], n, lines);
+        k->planes_pack(lines, octets, layout->bits, to);
+        to += octets * (size_t)layout->bits * QB_LINE;
+    }
+}
+
+// Block `number` of lane `lane`, whose stored codes are in lines.
+static void put_block(const qb_format *format, const struct qb_panel_layout *layout, const uint8_t *panel, size_t lane,
+                      size_t number, const uint8_t *lines, uint8_t *block)
+{
+    const qb_block_type *const type = qb_block_type_of(format->block);
+    uint8_t codes[QB_BLOCK_MAX];
+    for (size_t i = 0; i < type->elements; i += 4) memcpy(codes + i, lines + i * QB_LANES + 4 * lane, 4);
+    memset(block, 0, type->bytes);
+    qb_block_put_fields(format, panel + number * layout->fields, lane, block);
+    qb_block_put_codes(format, codes, block);
+}
+
+void qb_unprepare_blocks(const struct qb_kernels *k, const struct qb_panel_layout *layout, const uint8_t *panel,
+                         size_t lane, size_t rows, const qb_matrix *out, size_t row)
+{
+    const qb_block_type *const type = qb_block_type_of(out->format.block);
+    const size_t row_bytes = qb_block_bytes(&out->format, out->cols);
+    const uint8_t *from = panel + layout->codes;
+    uint8_t lines[RUN * QB_LANES];
+    for (size_t col = 0; col < out->cols; col += RUN) {
+        const size_t n = qb_min(out->cols - col, RUN), octets = n / (4 * QB_OCTET);
+        k->planes_unpack(from, octets, layout->bits, lines);
+        from += octets * (size_t)layout->bits * QB_LINE;
+        for (size_t i = 0; i < n / type->elements; i++) {
+            const size_t number = col / type->elements + i;
+            for (size_t r = 0; r < rows; r++)
+                put_block(&out->format, layout, panel, lane + r, number, lines + i * type->elements * QB_LANES,
+                          out->codes + (row + r) * row_bytes + number * type->bytes);
+        }
+    }
+}

@@ -1,0 +1,157 @@
+// SPDX-License-Identifier: Apache-2.0
+// Parameters of 16 rows of block types side by side, as loops over the rows that the compiler turns into vectors
+// of the tier that includes this in its target region, with WIDEN(half, n, out) defined.
+#include "bytes.h"
+#include "kernels.h"
+
+enum { N = QB_LANES };
+
+QB_INLINE void half_lanes(const uint8_t *field, float *out)
+{
+    uint16_t half[N];
+    for (int i = 0; i < N; i++) half[i] = qb_u16(field + 2 * i);
+    WIDEN(half, N, out);
+}
+
+QB_INLINE void scaled(const float *scale, const int *level, float *out)
+{
+    for (int i = 0; i < N; i++) out[i] = scale[i] * (float)level[i];
+}
+
+QB_INLINE void scaled_minus(const float *scale, const int *level, float *out)
+{
+    for (int i = 0; i < N; i++) out[i] = -(scale[i] * (float)level[i]);
+}
+
+static void lanes_half(const uint8_t *fields, size_t count, float *d, float *m)
+{
+    (void)m;
+    for (; count--; fields += 2 * N, d += N) half_lanes(fields, d);
+}
+
+static void lanes_halves(const uint8_t *fields, size_t count, float *d, float *m)
+{
+    for (; count--; fields += 4 * N, d += N, m += N) {
+        half_lanes(fields, d);
+        half_lanes(fields + 2 * N, m);
+    }
+}
+
+static void lanes_q2_K(const uint8_t *fields, size_t count, float *d, float *m)
+{
+    for (; count--; fields += 20 * N) {
+        float scale[N], min[N];
+        half_lanes(fields, scale);
+        half_lanes(fields + 2 * N, min);
+        for (int s = 0; s < 16; s++, d += N, m += N) {
+            const uint8_t *const both = fields + (4 + s) * N;
+            int low[N], high[N];
+            for (int i = 0; i < N; i++) low[i] = both[i] & 15;
+            for (int i = 0; i < N; i++) high[i] = both[i] >> 4;
+            scaled(scale, low, d);
+            scaled_minus(min, high, m);
+        }
+    }
+}
+
+static void lanes_q3_K(const uint8_t *fields, size_t count, float *d, float *m)
+{
+    (void)m;
+    for (; count--; fields += 14 * N) {
+        float scale[N];
+        half_lanes(fields, scale);
+        for (int s = 0; s < 16; s++, d += N) {
+            const uint8_t *const low = fields + (2 + s % 8) * N, *const high = fields + (10 + s % 4) * N;
+            const int right = s / 8 * 4, pair = s / 4 * 2;
+            int level[N];
+            for (int i = 0; i < N; i++) level[i] = ((low[i] >> right & 15) | (high[i] >> pair & 3) << 4) - 32;
+            scaled(scale, level, d);
+        }
+    }
+}
+
+static void lanes_six_bits(const uint8_t *fields, size_t count, float *d, float *m)
+{
+    for (; count--; fields += 16 * N, d += 8 * N, m += 8 * N) {
+        float scale[N], min[N];
+        half_lanes(fields, scale);
+        half_lanes(fields + 2 * N, min);
+        for (int s = 0; s < 4; s++) {
+            const uint8_t *const a = fields + (4 + s) * N, *const b = a + 4 * N, *const c = b + 4 * N;
+            int level[N];
+            for (int i = 0; i < N; i++) level[i] = a[i] & 63;
+            scaled(scale, level, d + s * N);
+            for (int i = 0; i < N; i++) level[i] = b[i] & 63;
+            scaled_minus(min, level, m + s * N);
+            for (int i = 0; i < N; i++) level[i] = (c[i] & 15) | a[i] >> 6 << 4;
+            scaled(scale, level, d + (s + 4) * N);
+            for (int i = 0; i < N; i++) level[i] = c[i] >> 4 | b[i] >> 6 << 4;
+            scaled_minus(min, level, m + (s + 4) * N);
+        }
+    }
+}
+
+static void lanes_q6_K(const uint8_t *fields, size_t count, float *d, float *m)
+{
+    (void)m;
+    for (; count--; fields += 18 * N) {
+        float scale[N];
+        half_lanes(fields, scale);
+        for (int s = 0; s < 16; s++, d += N) {
+            const uint8_t *const bytes = fields + (2 + s) * N;
+            int level[N];
+            for (int i = 0; i < N; i++) level[i] = (bytes[i] ^ 0x80) - 0x80;
+            scaled(scale, level, d);
+        }
+    }
+}
+
+static void lanes_iq4_xs(const uint8_t *fields, size_t count, float *d, float *m)
+{
+    (void)m;
+    for (; count--; fields += 8 * N) {
+        float scale[N];
+        half_lanes(fields, scale);
+        for (int s = 0; s < 8; s++, d += N) {
+            const uint8_t *const low = fields + (4 + s / 2) * N, *const high = fields + 2 * N + s / 4;
+            int level[N];
+            for (int i = 0; i < N; i++)
+                level[i] = ((low[i] >> s % 2 * 4 & 15) | (high[2 * i] >> s % 4 * 2 & 3) << 4) - 32;
+            scaled(scale, level, d);
+        }
+    }
+}
+
+static void lanes_mxfp4(const uint8_t *fields, size_t count, float *d, float *m)
+{
+    (void)m;
+    for (size_t i = 0; i < count * N; i++) d[i] = qb_e8m0_half(fields[i]);
+}
+
+// An unsigned e4m3 number is 2^8 times the half of the same exponent and fraction bits.
+static void lanes_nvfp4(const uint8_t *fields, size_t count, float *d, float *m)
+{
+    (void)m;
+    for (size_t s = 0; s < 4 * count; s++, fields += N, d += N) {
+        uint16_t half[N];
+        for (int i = 0; i < N; i++) half[i] = (uint16_t)(fields[i] == 0x7F ? 0 : (fields[i] & 0x7F) << 7);
+        WIDEN(half, N, d);
+        for (int i = 0; i < N; i++) d[i] *= 128.0f;
+    }
+}
+
+#define QB_LANES_KERNEL(type, as, isa)                                                            \
+    void qb_lanes_##type##_##isa(const uint8_t *fields, size_t count, float *d, float *m)         \
+    {                                                                                             \
+        lanes_##as(fields, count, d, m);                                                          \
+    }
+#define QB_LANES_KERNELS(isa)                                                                     \
+    QB_LANES_KERNEL(q1_0, half, isa) QB_LANES_KERNEL(q2_0, half, isa)                             \
+    QB_LANES_KERNEL(q4_0, half, isa) QB_LANES_KERNEL(q5_0, half, isa)                             \
+    QB_LANES_KERNEL(q8_0, half, isa) QB_LANES_KERNEL(iq4_nl, half, isa)                           \
+    QB_LANES_KERNEL(tq2_0, half, isa) QB_LANES_KERNEL(q4_1, halves, isa)                          \
+    QB_LANES_KERNEL(q5_1, halves, isa) QB_LANES_KERNEL(q2_K, q2_K, isa)                           \
+    QB_LANES_KERNEL(q3_K, q3_K, isa) QB_LANES_KERNEL(q4_K, six_bits, isa)                         \
+    QB_LANES_KERNEL(q5_K, six_bits, isa) QB_LANES_KERNEL(q6_K, q6_K, isa)                         \
+    QB_LANES_KERNEL(iq4_xs, iq4_xs, isa) QB_LANES_KERNEL(mxfp4, mxfp4, isa)                       \
+    QB_LANES_KERNEL(nvfp4, nvfp4, isa)

@@ -1,0 +1,70 @@
+"""Prepared matrices of block types: the QArray's bytes and products, without decoding its blocks again."""
+
+import numpy as np
+import pytest
+import reference_blocks as blocks
+from test_blocks import random_rows
+
+import pyqbits as qb
+
+WHOLE = {"q8_1", "q8_K", "iq1_s", "iq1_m", "iq2_xxs", "iq2_xs", "iq2_s", "iq3_xxs", "iq3_s", "tq1_0"}
+NAMES = tuple(sorted(set(blocks.SIZES) - WHOLE))
+ROWS, COLS = 37, 1536  # rows that end within a panel, blocks that end within a run
+
+
+def matrix(name, rows=ROWS, cols=COLS, sane=True):
+    data = random_rows(name, rows, cols, np.random.default_rng(len(name)), sane)
+    return qb.QArray.from_bytes(data.tobytes(), name, (rows, cols))
+
+
+@pytest.mark.parametrize("name", NAMES)
+@pytest.mark.parametrize("sane", [True, False])
+def test_the_bytes_come_back(isa, name, sane):
+    for rows, cols in ((ROWS, COLS), (1, 256), (16, 512), (3, 768)):
+        q = matrix(name, rows, cols, sane)
+        p = q.prepare()
+        assert p.unprepare().tobytes() == q.tobytes()
+        more = np.array([rows - 1, 0])
+        assert p.take(more).tobytes() == q.take(more).tobytes()
+
+
+@pytest.mark.parametrize("name", NAMES)
+@pytest.mark.parametrize("activations", ["int8", "int16", "int24"])
+def test_same_products_as_from_blocks(isa, name, activations):
+    rng = np.random.default_rng(2)
+    q = matrix(name)
+    p = q.prepare()
+    for n in (1, 2, 3, 5, 40):
+        x = rng.standard_normal((n, COLS), np.float32)
+        want = qb.matmul(x, q.T, activations=activations)
+        for threads in (1, 2):
+            with qb.threads(threads):
+                assert qb.matmul(x, p.T, activations=activations).tobytes() == want.tobytes()
+        alone = np.stack([qb.matmul(p, row, activations=activations) for row in x])
+        assert alone.tobytes() == want.tobytes()
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_any_bytes_make_the_same_products(isa, name):
+    q = matrix(name, sane=False)  # infinite and NaN scales among them
+    x = np.random.default_rng(3).standard_normal((4, COLS), np.float32)
+    assert (x @ q.prepare().T).tobytes() == (x @ q.T).tobytes()
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_no_more_bytes_than_the_blocks(name):
+    q = matrix(name, 64, 4096)
+    assert q.nbytes <= q.prepare().nbytes <= q.nbytes * 1.005
+
+
+@pytest.mark.parametrize("name", sorted(WHOLE))
+def test_types_that_are_not_taken_apart(name):
+    with pytest.raises(ValueError, match=f"prepare.. does not take {name}"):
+        matrix(name).prepare()
+
+
+def test_files(tmp_path):
+    q = matrix("q4_K")
+    q.prepare().save(tmp_path / "p.safetensors")
+    loaded = qb.PreparedMatrix.load(tmp_path / "p.safetensors")
+    assert loaded.unprepare().tobytes() == q.tobytes() and str(loaded.format) == "q4_K"
