@@ -65,8 +65,9 @@ def matmul_nbits(codes: np.ndarray, scales: np.ndarray, bits: int) -> bytes:
 def options(threads: int) -> onnxruntime.SessionOptions:
     """Sessions on several threads share one pool: idle threads of each would spin against the next."""
     settings = onnxruntime.SessionOptions()
-    settings.intra_op_num_threads = threads
-    if threads > 1:
+    if threads == 1:
+        settings.intra_op_num_threads = 1
+    else:
         share_threads(threads)
         settings.use_per_session_threads = False
     return settings

@@ -1,4 +1,4 @@
-"""Prepared matrices of this library: every width with each way to round activations, and some with minima."""
+"""Prepared matrices of this library: every width with each way to round activations, and some others."""
 
 import functools
 import itertools
@@ -10,11 +10,11 @@ from benchmarks.peers.libraries import ROWS_CHECKED, Bind, Matrix, Method, Run, 
 
 FORMATS = (*(f"int{bits}_g32" for bits in range(2, 9)), "int4_g128")
 ACTIVATIONS = ("int8", "int16", "int24")
-WITH_MINIMA = ("uint2_g32", "uint4_g32")  # less error at more bits
+OTHERS = ("uint2_g32", "uint4_g32", "int8_row")  # with minima; with one scale a row, as some peers
 
 
 def methods() -> list[Method]:
-    named = [*itertools.product(FORMATS, ACTIVATIONS), *itertools.product(WITH_MINIMA, ACTIVATIONS[:1])]
+    named = [*itertools.product(FORMATS, ACTIVATIONS), *itertools.product(OTHERS, ACTIVATIONS[:1])]
     return [
         Method("pyqbits", f"{name} {kind}", bits(name), functools.partial(prepare, name, kind))
         for name, kind in named
