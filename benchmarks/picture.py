@@ -44,7 +44,7 @@ def draw(rows: list[Row], file: Path) -> None:
             axes.grid(color=GRID, linewidth=0.6)
             axes.set_axisbelow(True)
             axes.spines[["top", "right"]].set_visible(False)
-        figure.savefig(file, dpi=150)
+        figure.savefig(file, dpi=110)
 
 
 def draw_times(axes: object, rows: list[Row]) -> None:
