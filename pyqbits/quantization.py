@@ -44,7 +44,8 @@ def quantize(
         The axis along which elements share scales: the one a multiply sums over.
     search : str, optional
         "rtn": the scale that the range of a group gives, and rounding to nearest. "mse": also a search for a
-        scale of lower squared error. "best": a longer one. By default the format's own, "rtn".
+        scale of lower squared error. "best": a longer one. By default the format's own: "rtn", or "mse"
+        for the block types that are searched for.
     importance : array_like, optional
         Weights of the squared error of a search, not negative, broadcast against `x`. A group whose weights
         are all zero counts as ones.

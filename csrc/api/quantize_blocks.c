@@ -5,6 +5,7 @@
 #include "../base/fpenv.h"
 #include "../base/threads.h"
 #include "../formats/blocks.h"
+#include "../formats/codebook.h"
 #include "../formats/superblocks.h"
 #include "quantize.h"
 
@@ -25,6 +26,16 @@ struct encoding {
     struct outcome outcomes[QB_MOST_THREADS];
 };
 
+// By the rule of its type, or by the search of its kind.
+static size_t encode(const struct qb_kernels *k, int block, int search, const float *x, const float *w, size_t count,
+                     uint8_t *to)
+{
+    if (k->block_encode[block]) return k->block_encode[block](x, count, to);
+    if (block == QB_BLOCK_iq4_nl || block == QB_BLOCK_iq4_xs)
+        return qb_codebook_quantize(k, block, search, x, w, count, to);
+    return qb_super_quantize(k, block, search, x, w, count, to);
+}
+
 static int encode_tile(struct qb_job *j, const struct encoding *all, size_t row, size_t col)
 {
     const size_t n = qb_min(TILE, j->x.cols - col), elements = all->type->elements, count = n / elements;
@@ -34,8 +45,7 @@ static int encode_tile(struct qb_job *j, const struct encoding *all, size_t row,
     uint8_t *const to = j->out.codes + row * all->row_bytes + qb_block_bytes(&j->out.format, col);
     const int block = j->out.format.block;
     const float *const w = j->importance ? j->importance + row * j->importance_stride + col : NULL;
-    qb_block_encode_fn *const by_rule = j->k->block_encode[block];
-    const size_t done = by_rule ? by_rule(x, count, to) : qb_super_quantize(j->k, block, j->search, x, w, count, to);
+    const size_t done = encode(j->k, block, j->search, x, w, count, to);
     if (done == count) return QB_OK;
     size_t most = done * elements;
     for (size_t i = most; i < (done + 1) * elements; i++)

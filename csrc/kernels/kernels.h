@@ -249,6 +249,12 @@ struct qb_units {
 typedef void qb_beside_fn(const float *x, const float *w, size_t n, const struct qb_lanes *ask,
                           const struct qb_units *u, int has_min, struct qb_segments *s);
 
+// Fits the levels of a codebook, 16 integers that ascend: that of a value is the one nearest to x * inv, of two
+// the higher. For each lane, in index order: a = sum of (w*level)*x, b = sum of (w*level)*level, each operation
+// rounded to float.
+typedef void qb_book_fn(const float *x, const float *w, size_t n, const float *inv, const float *levels,
+                        float *a, float *b);
+
 // ---- family "fixed": block types that are quantized by a fixed rule ------------------------------------
 
 // Writes `count` blocks of finite floats: csrc/README.md has the rules. Returns how many blocks there are
@@ -309,6 +315,7 @@ struct qb_kernels {
     qb_measure_fn *measure;
     qb_propose_fn *propose;
     qb_beside_fn *beside;
+    qb_book_fn *book;
     qb_block_codes_fn *block_codes[QB_BLOCK_COUNT]; // NULL: QB_BLOCK_NONE
     qb_block_params_fn *block_params[QB_BLOCK_COUNT];
     qb_block_lanes_fn *block_lanes[QB_BLOCK_COUNT]; // NULL: not taken apart
@@ -345,7 +352,8 @@ struct qb_kernels {
 #define QB_DECLARE_lanes(isa) QB_LANES_TYPES(QB_LANES_DECLARE, isa)
 #define QB_DECLARE_grids(isa) QB_GRIDS_TYPES(QB_BLOCK_DECLARE, isa)
 #define QB_DECLARE_super(isa)                                                                     \
-    qb_measure_fn qb_measure_##isa; qb_propose_fn qb_propose_##isa; qb_beside_fn qb_beside_##isa;
+    qb_measure_fn qb_measure_##isa; qb_propose_fn qb_propose_##isa; qb_beside_fn qb_beside_##isa; \
+    qb_book_fn qb_book_##isa;
 #define QB_FIXED_DECLARE(type, isa) qb_block_encode_fn qb_encode_##type##_##isa;
 #define QB_DECLARE_fixed(isa) QB_FIXED_TYPES(QB_FIXED_DECLARE, isa)
 
@@ -382,7 +390,8 @@ struct qb_kernels {
 #define QB_TABLE_lanes(isa) .lanes_isa = #isa, QB_LANES_TYPES(QB_LANES_TABLE, isa)
 #define QB_TABLE_grids(isa) .grids_isa = #isa, QB_GRIDS_TYPES(QB_BLOCK_TABLE, isa)
 #define QB_TABLE_super(isa)                                                                       \
-    .super_isa = #isa, .measure = qb_measure_##isa, .propose = qb_propose_##isa, .beside = qb_beside_##isa,
+    .super_isa = #isa, .measure = qb_measure_##isa, .propose = qb_propose_##isa, .beside = qb_beside_##isa, \
+    .book = qb_book_##isa,
 #define QB_FIXED_TABLE(type, isa) .block_encode[QB_BLOCK_##type] = qb_encode_##type##_##isa,
 #define QB_TABLE_fixed(isa) .fixed_isa = #isa, QB_FIXED_TYPES(QB_FIXED_TABLE, isa)
 

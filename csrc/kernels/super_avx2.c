@@ -105,5 +105,37 @@ void qb_beside_avx2(const float *x, const float *w, size_t n, const struct qb_la
     }
 }
 
+void qb_book_avx2(const float *x, const float *w, size_t n, const float *inv, const float *levels, float *a, float *b)
+{
+    float middle[15];
+    for (int j = 0; j < 15; j++) middle[j] = 0.5f * (levels[j] + levels[j + 1]);
+    __m256 sum_a[2], sum_b[2];
+    for (int h = 0; h < 2; h++) sum_a[h] = sum_b[h] = _mm256_setzero_ps();
+    for (size_t i = 0; i < n * QB_LANES; i += QB_LANES) {
+        __m256 v[2], level[2];
+        QB_UNROLL
+        for (int h = 0; h < 2; h++) {
+            v[h] = _mm256_mul_ps(_mm256_loadu_ps(x + i + 8 * h), _mm256_loadu_ps(inv + 8 * h));
+            level[h] = _mm256_broadcast_ss(levels);
+        }
+        for (int j = 0; j < 15; j++) {
+            const __m256 from = _mm256_broadcast_ss(middle + j), next = _mm256_broadcast_ss(levels + j + 1);
+            QB_UNROLL
+            for (int h = 0; h < 2; h++)
+                level[h] = _mm256_blendv_ps(level[h], next, _mm256_cmp_ps(v[h], from, _CMP_GE_OQ));
+        }
+        QB_UNROLL
+        for (int h = 0; h < 2; h++) {
+            const __m256 weighted = _mm256_mul_ps(_mm256_loadu_ps(w + i + 8 * h), level[h]);
+            sum_a[h] = _mm256_add_ps(sum_a[h], _mm256_mul_ps(weighted, _mm256_loadu_ps(x + i + 8 * h)));
+            sum_b[h] = _mm256_add_ps(sum_b[h], _mm256_mul_ps(weighted, level[h]));
+        }
+    }
+    for (int h = 0; h < 2; h++) {
+        _mm256_storeu_ps(a + 8 * h, sum_a[h]);
+        _mm256_storeu_ps(b + 8 * h, sum_b[h]);
+    }
+}
+
 QB_TARGET_END
 #endif

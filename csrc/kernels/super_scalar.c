@@ -70,3 +70,19 @@ void qb_beside_scalar(const float *x, const float *w, size_t n, const struct qb_
         s->min[k] = min;
     }
 }
+
+void qb_book_scalar(const float *x, const float *w, size_t n, const float *inv, const float *levels, float *a, float *b)
+{
+    for (size_t k = 0; k < QB_LANES; k++) {
+        a[k] = b[k] = 0;
+        for (size_t i = k; i < n * QB_LANES; i += QB_LANES) {
+            const float v = x[i] * inv[k];
+            float level = levels[0];
+            for (int j = 0; j < 15; j++)
+                if (v >= 0.5f * (levels[j] + levels[j + 1])) level = levels[j + 1];
+            const float weighted = w[i] * level;
+            a[k] += weighted * x[i];
+            b[k] += weighted * level;
+        }
+    }
+}

@@ -102,8 +102,43 @@ static void check_claim(const struct problem *p, const struct qb_segments *befor
     }
 }
 
+// A value's level by search for the nearest.
+static void naive_book(const float *x, const float *w, size_t n, const float *inv, const float *levels, float *a,
+                       float *b)
+{
+    for (size_t k = 0; k < QB_LANES; k++) {
+        a[k] = b[k] = 0;
+        for (size_t i = k; i < n * QB_LANES; i += QB_LANES) {
+            const double v = fmax(-1e6, fmin(1e6, (double)(x[i] * inv[k]))); // far beyond any level
+            int best = 0;
+            for (int j = 1; j < 16; j++)
+                if (fabs(v - (double)levels[j]) <= fabs(v - (double)levels[best])) best = j;
+            a[k] += w[i] * levels[best] * x[i];
+            b[k] += w[i] * levels[best] * levels[best];
+        }
+    }
+}
+
+static void check_book(const struct qb_kernels *ref, const struct qb_kernels *test)
+{
+    if (ck_skip()) return;
+    struct problem p;
+    any_problem(&p, 0);
+    float levels[16] = {-(float)ck_below(127)}, want[2 * QB_LANES], got[2 * QB_LANES];
+    float *const w = place_floats(&ws, p.n * QB_LANES, 0);
+    for (int j = 1; j < 16; j++) levels[j] = levels[j - 1] + 1 + (float)ck_below(16);
+    for (size_t i = 0; i < p.n * QB_LANES; i++) w[i] = ck_below(2) ? 1 : (float)ck_below(99);
+    for (size_t k = 0; k < QB_LANES; k++) p.ask.inv[k] = ck_below(2) ? 32 : 0.5f; // ties too
+    ck_case("n=%zu", p.n);
+    (ref == test ? naive_book : ref->book)(p.x, w, p.n, p.ask.inv, levels, want, want + QB_LANES);
+    test->book(p.x, w, p.n, p.ask.inv, levels, got, got + QB_LANES);
+    same_floats("sums", want, got, 2 * QB_LANES);
+}
+
 static void check(const struct qb_kernels *ref, const struct qb_kernels *test)
 {
+    if (ck_kernel("book"))
+        for (int i = 0; i < 1000; i++) check_book(ref, test);
     for (int step = 0; step < 3; step++) {
         static const char *const names[] = {"measure", "propose", "beside"};
         if (!ck_kernel("%s", names[step])) continue;
