@@ -258,6 +258,12 @@ def test_big_endian_files_are_refused(tmp_path):
     assert "big-endian" in run(*arguments, code=2).stderr
 
 
+def test_parts_of_a_model_are_refused(tmp_path):
+    gguf.save(tmp_path / "m.gguf", tensors(), {"split.count": np.uint16(3)})
+    arguments = ["quantize", tmp_path / "m.gguf", "-o", tmp_path / "o.gguf", "--format", "f16"]
+    assert "is one of 3 files of a model" in run(*arguments, code=2).stderr
+
+
 def test_compare(tmp_path, model):
     out = tmp_path / "out.gguf"
     run("quantize", model, "-o", out, "--format", "bf16")

@@ -46,6 +46,11 @@ def quantize_gguf(
         source = gguf.open(model)
     if source.byteorder != "little":
         raise ValueError(f"{model}: big-endian files are read, not quantized")
+    shards = source.metadata.get("split.count", 1)
+    if isinstance(shards, int) and shards > 1:
+        raise ValueError(
+            f"{model} is one of {shards} files of a model; merge them first (llama-gguf-split --merge)"
+        )
     path = output / model.name if output.is_dir() else output
     if path.suffix != ".gguf":
         raise ValueError(f"{output}: the output must be a directory that exists or end in .gguf")
