@@ -204,7 +204,8 @@ def _block_bytes(format: Format, shape: tuple[int, ...], axis: int) -> int:
         return 0
     size = lib.qb_prepared_bytes(ffi.new("qb_format *", format.native(n)), rows, n)
     if not size and isinstance(format, BlockFormat):
-        raise ValueError(f"prepare() does not take {format}: no planes hold its codes; it multiplies from its blocks")
+        why = "no planes hold its codes; it multiplies from its blocks"
+        raise ValueError(f"prepare() does not take {format}: {why}")
     if not size:
         raise MemoryError(f"a prepared matrix of shape {shape} does not fit the address space")
     return size
