@@ -44,12 +44,14 @@
 // steps keeps gcc from gathering the steps of all accumulators, which takes more registers than exist.
 #if defined(_MSC_VER) && !defined(__clang__)
 #define QB_INLINE static __forceinline
+#define QB_NOINLINE __declspec(noinline)
 #define QB_UNROLL
 #define QB_PIN(vector)
 #define QB_PREFETCH(address) ((void)(address))
 #define QB_STREAM_AHEAD(address) ((void)(address))
 #else
 #define QB_INLINE static inline __attribute__((always_inline))
+#define QB_NOINLINE __attribute__((noinline))
 #define QB_UNROLL QB_PRAGMA(GCC unroll 16)
 #define QB_PIN(vector) __asm__ volatile("" : "+x"(vector))
 // Into the second-level cache; any address will do.

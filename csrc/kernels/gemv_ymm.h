@@ -1,9 +1,9 @@
 // SPDX-License-Identifier: Apache-2.0
 // The multiply of few words in 8 lanes, over what a tier defines before it includes this in its target region:
 // IN_NIBBLES(bits), whether codes are multiplied as two nibbles, and
-// add_octet_<words>(octet, bits, high, digits, total), which adds an octet (its codes, or their low or high
-// nibbles) times that many words of digits a unit: total[2*j], total[2*j + 1] are the sums of word j and rows
-// 0..7, 8..15.
+// add_units_<words>(octet, bits, table, high, first, count, digits, total), which adds 8 units of an octet or 4,
+// from the first-th on (their codes, or the low or high nibbles), times that many words of digits each: total[2*j],
+// total[2*j + 1] are the sums of word j and rows 0..7, 8..15.
 #include "matmul_ymm.h"
 
 // With a table: its entries, or their low and high nibbles.
@@ -15,70 +15,94 @@ QB_INLINE void load_table(const uint8_t *entries, const int in_nibbles, __m256i 
     table[1] = _mm256_and_si256(_mm256_srli_epi16(all, 4), nibble);
 }
 
-// A panel times `width` columns; words = width * planes.
-#define GEMV(bits, planes, width, words)                                                          \
-    static void gemv_u##bits##_##planes##x##width(const struct qb_panel *w,                       \
-                                                  const struct qb_activations *x, float *acc)     \
+// Adds what segment s gives to the sums of `width` columns.
+QB_INLINE void end_segment(const int planes, const size_t width, const struct qb_panel *w,
+                           const struct qb_activations *x, size_t s, const __m256i *total, __m256 *out)
+{
+    const size_t at = s * width, row = s * QB_LANES;
+    QB_UNROLL for (size_t j = 0; j < 2 * width; j++) {
+        const size_t c = j / 2, half = j % 2;
+        const __m256 t = join_planes(planes, total + 2 * (size_t)planes * c + half, load(w->z + row + 8 * half),
+                                     x->sums + (at + c) * (size_t)planes);
+        out[j] = add_scaled(out[j], w->d + row + 8 * half, x->dx[at + c], t);
+    }
+    if (!w->m) return;
+    QB_UNROLL for (size_t j = 0; j < 2 * width; j++)
+        out[j] = add_product(out[j], w->m + row + j % 2 * 8, x->dxsum[at + j / 2]);
+}
+
+// A panel times `words` words: as many columns of one plane, or one column of as many planes. Half octets, which
+// only groups of 16 have, are a function of their own, since twice the code would not be worth it.
+#define GEMV(bits, words)                                                                         \
+    static QB_NOINLINE void half_u##bits##_##words(const uint8_t *octet, const __m256i *table,    \
+                                                   int second, const int8_t *digits,              \
+                                                   __m256i *total, __m256i *high)                 \
+    {                                                                                             \
+        if (second) {                                                                             \
+            add_units_##words(octet, bits, table, 0, 4, 4, digits, total);                        \
+            if (IN_NIBBLES(bits)) add_units_##words(octet, bits, table, 1, 4, 4, digits, high);   \
+        } else {                                                                                  \
+            add_units_##words(octet, bits, table, 0, 0, 4, digits, total);                        \
+            if (IN_NIBBLES(bits)) add_units_##words(octet, bits, table, 1, 0, 4, digits, high);   \
+        }                                                                                         \
+    }                                                                                             \
+    static void gemv_u##bits##_##words(const struct qb_panel *w, const struct qb_activations *x,  \
+                                       float *acc)                                                \
     {                                                                                             \
         const uint8_t *octet = w->lines;                                                          \
         const int8_t *digits = x->digits;                                                         \
+        const int one_plane = words == 1 || x->planes == 1;                                       \
         int second = 0; /* half of the octet */                                                   \
         __m256i table[2] = {_mm256_setzero_si256(), _mm256_setzero_si256()};                      \
         if (bits > 8) load_table(w->table, IN_NIBBLES(bits), table);                              \
-        __m256 out[2 * width];                                                                    \
-        QB_UNROLL for (size_t j = 0; j < 2 * width; j++) out[j] = _mm256_loadu_ps(acc + 8 * j);   \
+        __m256 out[2 * words];                                                                    \
+        QB_UNROLL for (size_t j = 0; j < 2 * words; j++)                                          \
+            out[j] = j < 2 || one_plane ? _mm256_loadu_ps(acc + 8 * j) : _mm256_setzero_ps();     \
         for (size_t s = 0; s < w->segments; s++) {                                                \
             __m256i total[2 * words], high[2 * words];                                            \
             QB_UNROLL for (int j = 0; j < 2 * words; j++) {                                       \
                 total[j] = high[j] = _mm256_setzero_si256();                                      \
             }                                                                                     \
-            for (size_t n = w->units[s] / 8; n--; octet += PLANES(bits) * LINE) {                         \
-                QB_UNROLL for (int i = 0; i < PLANES(bits); i++) QB_STREAM_AHEAD(octet + i * LINE);       \
-                add_units_##words(octet, bits, table, 0, 0, 8, digits, total);                           \
-                if (IN_NIBBLES(bits)) add_units_##words(octet, bits, table, 1, 0, 8, digits, high);      \
+            for (size_t n = w->units[s] / 8; n--; octet += PLANES(bits) * LINE) {                 \
+                QB_UNROLL for (int i = 0; i < PLANES(bits); i++) QB_STREAM_AHEAD(octet + i * LINE);\
+                add_units_##words(octet, bits, table, 0, 0, 8, digits, total);                    \
+                if (IN_NIBBLES(bits)) add_units_##words(octet, bits, table, 1, 0, 8, digits, high);\
                 digits += 8 * 4 * words;                                                          \
             }                                                                                     \
             if (w->units[s] % 8) {                                                                \
-                if (second) {                                                                     \
-                    add_units_##words(octet, bits, table, 0, 4, 4, digits, total);                       \
-                    if (IN_NIBBLES(bits)) add_units_##words(octet, bits, table, 1, 4, 4, digits, high);  \
-                    octet += PLANES(bits) * LINE;                                                         \
-                } else {                                                                          \
-                    QB_UNROLL for (int i = 0; i < PLANES(bits); i++) QB_STREAM_AHEAD(octet + i * LINE);   \
-                    add_units_##words(octet, bits, table, 0, 0, 4, digits, total);                       \
-                    if (IN_NIBBLES(bits)) add_units_##words(octet, bits, table, 1, 0, 4, digits, high);  \
+                __m256i sums[2 * words], more[2 * words];                                         \
+                QB_UNROLL for (int j = 0; j < 2 * words; j++) {                                   \
+                    sums[j] = more[j] = _mm256_setzero_si256();                                   \
                 }                                                                                 \
+                QB_UNROLL for (int i = 0; i < PLANES(bits); i += 2)                               \
+                    QB_STREAM_AHEAD(octet + (i + second) * LINE);                                 \
+                half_u##bits##_##words(octet, table, second, digits, sums, more);                 \
+                QB_UNROLL for (int j = 0; j < 2 * words; j++) {                                   \
+                    total[j] = sums[j];                                                           \
+                    high[j] = more[j];                                                            \
+                }                                                                                 \
+                octet += second * PLANES(bits) * LINE;                                            \
                 second = !second;                                                                 \
                 digits += 4 * 4 * words;                                                          \
             }                                                                                     \
             QB_UNROLL for (int j = 0; IN_NIBBLES(bits) && j < 2 * words; j++)                     \
                 total[j] = _mm256_add_epi32(total[j], _mm256_slli_epi32(high[j], 4));             \
-            const size_t at = s * width, row = s * QB_LANES;                                      \
-            QB_UNROLL for (size_t j = 0; j < 2 * width; j++) {                                    \
-                const size_t c = j / 2, half = j % 2;                                             \
-                const __m256 t = join_planes(planes, total + 2 * planes * c + half,               \
-                                             load(w->z + row + 8 * half),                         \
-                                             x->sums + (at + c) * planes);                        \
-                out[j] = add_scaled(out[j], w->d + row + 8 * half, x->dx[at + c], t);             \
-            }                                                                                     \
-            if (w->m) {                                                                           \
-                QB_UNROLL for (size_t j = 0; j < 2 * width; j++)                                  \
-                    out[j] = add_product(out[j], w->m + row + j % 2 * 8, x->dxsum[at + j / 2]);   \
-            }                                                                                     \
+            if (one_plane) end_segment(1, words, w, x, s, total, out);                            \
+            else end_segment(words, 1, w, x, s, total, out);                                      \
         }                                                                                         \
-        QB_UNROLL for (size_t j = 0; j < 2 * width; j++) _mm256_storeu_ps(acc + 8 * j, out[j]);   \
+        QB_UNROLL for (size_t j = 0; j < 2 * words; j++)                                          \
+            if (j < 2 || one_plane) _mm256_storeu_ps(acc + 8 * j, out[j]);                        \
     }
-#define X(bits) GEMV(bits, 1, 1, 1) GEMV(bits, 1, 2, 2) GEMV(bits, 1, 3, 3) GEMV(bits, 2, 1, 2) GEMV(bits, 3, 1, 3)
+#define X(bits) GEMV(bits, 1) GEMV(bits, 2) GEMV(bits, 3)
 QB_WIDTHS(X) TABLE_WIDTHS(X)
 #undef X
 
 static void gemv(const struct qb_panel *w, const struct qb_activations *x, float *acc)
 {
     typedef void few(const struct qb_panel *, const struct qb_activations *, float *);
-#define X(bits)                                                                                   \
-    [bits] = {{gemv_u##bits##_1x1, gemv_u##bits##_1x2, gemv_u##bits##_1x3}, {gemv_u##bits##_2x1}, {gemv_u##bits##_3x1}},
-    static few *const functions[2 * QB_MAX_BITS + 1][3][3] = {QB_WIDTHS(X) TABLE_WIDTHS(X)};
+#define X(bits) [bits] = {gemv_u##bits##_1, gemv_u##bits##_2, gemv_u##bits##_3},
+    static few *const functions[2 * QB_MAX_BITS + 1][QB_GEMV_WORDS] = {QB_WIDTHS(X) TABLE_WIDTHS(X)};
 #undef X
     const int bits = w->table ? w->bits + 8 : w->bits;
-    if (x->cols) functions[bits][x->planes - 1][x->cols - 1](w, x, acc);
+    if (x->cols) functions[bits][x->cols * (size_t)x->planes - 1](w, x, acc);
 }
