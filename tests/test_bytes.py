@@ -73,7 +73,7 @@ def broken_bytes():
         assert old in text
         yield with_text(text.replace(old, new)), 12
     yield with_text(text.replace(b"40]", b"41]")), None
-    yield with_text(text.replace(b"[6,5,40]", b"[1152921504606846976]").replace(b':2}', b':0}')), None
+    yield with_text(text.replace(b"[6,5,40]", b"[1152921504606846976]").replace(b":2}", b":0}")), None
     yield data[:-1], None
     yield data + b"\0", len(data)
 
