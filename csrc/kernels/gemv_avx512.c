@@ -88,17 +88,7 @@ ADD_UNITS(3, 2)
             QB_UNROLL for (int j = words; j < chains * words; j++)                                \
                 total[j % words] = to_sums(                                                       \
                     _mm512_add_epi32(from_sums(total[j % words]), from_sums(total[j])));          \
-            const size_t row = s * QB_LANES, at = s * width;                                      \
-            QB_UNROLL for (size_t c = 0; c < width; c++) {                                        \
-                const __m512 t = join_planes(planes, total + planes * c,                          \
-                                             _mm512_loadu_si512(w->z + row),                      \
-                                             x->sums + (at + c) * planes);                        \
-                out[c] = add_scaled(out[c], w->d + row, x->dx[at + c], t);                        \
-            }                                                                                     \
-            if (w->m) {                                                                           \
-                QB_UNROLL for (size_t c = 0; c < width; c++)                                      \
-                    out[c] = add_product(out[c], w->m + row, x->dxsum[at + c]);                   \
-            }                                                                                     \
+            end_segment(planes, width, w, x, s, s * width, total, out);                           \
         }                                                                                         \
         QB_UNROLL for (size_t c = 0; c < width; c++) _mm512_storeu_ps(acc + QB_LANES * c, out[c]);\
     }

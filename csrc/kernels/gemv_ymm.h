@@ -15,22 +15,6 @@ QB_INLINE void load_table(const uint8_t *entries, const int in_nibbles, __m256i 
     table[1] = _mm256_and_si256(_mm256_srli_epi16(all, 4), nibble);
 }
 
-// Adds what segment s gives to the sums of `width` columns.
-QB_INLINE void end_segment(const int planes, const size_t width, const struct qb_panel *w,
-                           const struct qb_activations *x, size_t s, const __m256i *total, __m256 *out)
-{
-    const size_t at = s * width, row = s * QB_LANES;
-    QB_UNROLL for (size_t j = 0; j < 2 * width; j++) {
-        const size_t c = j / 2, half = j % 2;
-        const __m256 t = join_planes(planes, total + 2 * (size_t)planes * c + half, load(w->z + row + 8 * half),
-                                     x->sums + (at + c) * (size_t)planes);
-        out[j] = add_scaled(out[j], w->d + row + 8 * half, x->dx[at + c], t);
-    }
-    if (!w->m) return;
-    QB_UNROLL for (size_t j = 0; j < 2 * width; j++)
-        out[j] = add_product(out[j], w->m + row + j % 2 * 8, x->dxsum[at + j / 2]);
-}
-
 // A panel times `words` words: as many columns of one plane, or one column of as many planes. Half octets, which
 // only groups of 16 have, are a function of their own, since twice the code would not be worth it.
 #define GEMV(bits, words)                                                                         \
@@ -87,8 +71,8 @@ QB_INLINE void end_segment(const int planes, const size_t width, const struct qb
             }                                                                                     \
             QB_UNROLL for (int j = 0; IN_NIBBLES(bits) && j < 2 * words; j++)                     \
                 total[j] = _mm256_add_epi32(total[j], _mm256_slli_epi32(high[j], 4));             \
-            if (one_plane) end_segment(1, words, w, x, s, total, out);                            \
-            else end_segment(words, 1, w, x, s, total, out);                                      \
+            if (one_plane) end_segment(1, words, w, x, s, s * words, total, out);                 \
+            else end_segment(words, 1, w, x, s, s, total, out);                                   \
         }                                                                                         \
         QB_UNROLL for (size_t j = 0; j < 2 * words; j++)                                          \
             if (j < 2 || one_plane) _mm256_storeu_ps(acc + 8 * j, out[j]);                        \

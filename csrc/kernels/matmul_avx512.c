@@ -42,17 +42,7 @@ struct span {
                     total[j] = add_dots(total[j], codes, broadcast(digits + 4 * j));              \
                 digits += step;                                                                   \
             }                                                                                     \
-            const size_t row = s * QB_LANES, at = s * x->cols + span->col;                        \
-            QB_UNROLL for (size_t c = 0; c < width; c++) {                                        \
-                const __m512 t = join_planes(planes, total + planes * c,                          \
-                                             _mm512_loadu_si512(w->z + row),                      \
-                                             x->sums + (at + c) * planes);                        \
-                out[c] = add_scaled(out[c], w->d + row, x->dx[at + c], t);                        \
-            }                                                                                     \
-            if (w->m) {                                                                           \
-                QB_UNROLL for (size_t c = 0; c < width; c++)                                      \
-                    out[c] = add_product(out[c], w->m + row, x->dxsum[at + c]);                   \
-            }                                                                                     \
+            end_segment(planes, width, w, x, s, s * x->cols + span->col, total, out);             \
         }                                                                                         \
         QB_UNROLL for (size_t c = 0; c < width; c++) _mm512_storeu_ps(acc + QB_LANES * c, out[c]);\
     }

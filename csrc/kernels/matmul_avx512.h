@@ -65,6 +65,20 @@ QB_INLINE __m512i broadcast(const void *word)
     return _mm512_set1_epi32(value);
 }
 
+// Adds what segment s gives to the sums of `width` columns, the first of which has the parameters number `at`.
+QB_INLINE void end_segment(const int planes, const size_t width, const struct qb_panel *w,
+                           const struct qb_activations *x, size_t s, size_t at, const sums32 *total, __m512 *out)
+{
+    const size_t row = s * QB_LANES;
+    QB_UNROLL for (size_t c = 0; c < width; c++) {
+        const __m512 t = join_planes(planes, total + (size_t)planes * c, _mm512_loadu_si512(w->z + row),
+                                     x->sums + (at + c) * (size_t)planes);
+        out[c] = add_scaled(out[c], w->d + row, x->dx[at + c], t);
+    }
+    if (!w->m) return;
+    QB_UNROLL for (size_t c = 0; c < width; c++) out[c] = add_product(out[c], w->m + row, x->dxsum[at + c]);
+}
+
 QB_TARGET_END
 #endif
 #endif

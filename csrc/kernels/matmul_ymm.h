@@ -77,6 +77,23 @@ QB_INLINE __m256 add_product(__m256 acc, const float *a, float b)
     return _mm256_fmadd_ps(_mm256_loadu_ps(a), _mm256_set1_ps(b), acc);
 }
 
+// Adds what segment s gives to the sums of `width` columns, the first of which has the parameters number `at`.
+QB_INLINE void end_segment(const int planes, const size_t width, const struct qb_panel *w,
+                           const struct qb_activations *x, size_t s, size_t at, const __m256i *total,
+                           __m256 *out)
+{
+    const size_t row = s * QB_LANES;
+    QB_UNROLL for (size_t j = 0; j < 2 * width; j++) {
+        const size_t c = j / 2, half = j % 2;
+        const __m256 t = join_planes(planes, total + 2 * (size_t)planes * c + half, load(w->z + row + 8 * half),
+                                     x->sums + (at + c) * (size_t)planes);
+        out[j] = add_scaled(out[j], w->d + row + 8 * half, x->dx[at + c], t);
+    }
+    if (!w->m) return;
+    QB_UNROLL for (size_t j = 0; j < 2 * width; j++)
+        out[j] = add_product(out[j], w->m + row + j % 2 * 8, x->dxsum[at + j / 2]);
+}
+
 QB_TARGET_END
 #endif
 #endif

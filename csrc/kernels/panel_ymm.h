@@ -40,18 +40,7 @@ struct span {
                 QB_UNROLL for (int j = 0; j < 2 * words; j++)                                     \
                     total[j] = _mm256_add_epi32(total[j], _mm256_slli_epi32(high[j], 4));         \
             }                                                                                     \
-            const size_t at = s * x->cols + span->col, row = s * QB_LANES;                        \
-            QB_UNROLL for (size_t j = 0; j < 2 * width; j++) {                                    \
-                const size_t c = j / 2, half = j % 2;                                             \
-                const __m256 t = join_planes(planes, total + 2 * planes * c + half,               \
-                                             load(w->z + row + 8 * half),                         \
-                                             x->sums + (at + c) * planes);                        \
-                out[j] = add_scaled(out[j], w->d + row + 8 * half, x->dx[at + c], t);             \
-            }                                                                                     \
-            if (w->m) {                                                                           \
-                QB_UNROLL for (size_t j = 0; j < 2 * width; j++)                                  \
-                    out[j] = add_product(out[j], w->m + row + j % 2 * 8, x->dxsum[at + j / 2]);   \
-            }                                                                                     \
+            end_segment(planes, width, w, x, s, s * x->cols + span->col, total, out);             \
             line += units * LINE;                                                                 \
             digits += units * step;                                                               \
         }                                                                                         \
