@@ -13,12 +13,13 @@ QB_INLINE void half_lanes(const uint8_t *field, float *out)
     WIDEN(half, N, out);
 }
 
-QB_INLINE void scaled(const float *scale, const int *level, float *out)
+// Levels are bytes until here, which are more to a register.
+QB_INLINE void scaled(const float *scale, const uint8_t *level, const int bias, float *out)
 {
-    for (int i = 0; i < N; i++) out[i] = scale[i] * (float)level[i];
+    for (int i = 0; i < N; i++) out[i] = scale[i] * (float)(level[i] - bias);
 }
 
-QB_INLINE void scaled_minus(const float *scale, const int *level, float *out)
+QB_INLINE void scaled_minus(const float *scale, const uint8_t *level, float *out)
 {
     for (int i = 0; i < N; i++) out[i] = -(scale[i] * (float)level[i]);
 }
@@ -45,28 +46,36 @@ static void lanes_q2_K(const uint8_t *fields, size_t count, float *d, float *m)
         half_lanes(fields + 2 * N, min);
         for (int s = 0; s < 16; s++, d += N, m += N) {
             const uint8_t *const both = fields + (4 + s) * N;
-            int low[N], high[N];
+            uint8_t low[N], high[N];
             for (int i = 0; i < N; i++) low[i] = both[i] & 15;
             for (int i = 0; i < N; i++) high[i] = both[i] >> 4;
-            scaled(scale, low, d);
+            scaled(scale, low, 0, d);
             scaled_minus(min, high, m);
         }
     }
 }
 
+// Two bits of 4 bytes, from `right` on, become bits 4 and 5 of the levels of 4 segments.
+QB_INLINE void high_pairs(const uint8_t *high, const int right, uint8_t *level)
+{
+    for (int i = 0; i < 4 * N; i++) level[i] = (uint8_t)(level[i] | (high[i] >> right & 3) << 4);
+}
+
 static void lanes_q3_K(const uint8_t *fields, size_t count, float *d, float *m)
 {
     (void)m;
-    for (; count--; fields += 14 * N) {
+    for (; count--; fields += 14 * N, d += 16 * N) {
+        const uint8_t *const low = fields + 2 * N, *const high = fields + 10 * N;
         float scale[N];
+        uint8_t level[16 * N];
         half_lanes(fields, scale);
-        for (int s = 0; s < 16; s++, d += N) {
-            const uint8_t *const low = fields + (2 + s % 8) * N, *const high = fields + (10 + s % 4) * N;
-            const int right = s / 8 * 4, pair = s / 4 * 2;
-            int level[N];
-            for (int i = 0; i < N; i++) level[i] = ((low[i] >> right & 15) | (high[i] >> pair & 3) << 4) - 32;
-            scaled(scale, level, d);
-        }
+        for (int i = 0; i < 8 * N; i++) level[i] = low[i] & 15;
+        for (int i = 0; i < 8 * N; i++) level[8 * N + i] = low[i] >> 4;
+        high_pairs(high, 0, level);
+        high_pairs(high, 2, level + 4 * N);
+        high_pairs(high, 4, level + 8 * N);
+        high_pairs(high, 6, level + 12 * N);
+        for (int s = 0; s < 16; s++) scaled(scale, level + s * N, 32, d + s * N);
     }
 }
 
@@ -78,14 +87,14 @@ static void lanes_six_bits(const uint8_t *fields, size_t count, float *d, float 
         half_lanes(fields + 2 * N, min);
         for (int s = 0; s < 4; s++) {
             const uint8_t *const a = fields + (4 + s) * N, *const b = a + 4 * N, *const c = b + 4 * N;
-            int level[N];
+            uint8_t level[N];
             for (int i = 0; i < N; i++) level[i] = a[i] & 63;
-            scaled(scale, level, d + s * N);
+            scaled(scale, level, 0, d + s * N);
             for (int i = 0; i < N; i++) level[i] = b[i] & 63;
             scaled_minus(min, level, m + s * N);
-            for (int i = 0; i < N; i++) level[i] = (c[i] & 15) | a[i] >> 6 << 4;
-            scaled(scale, level, d + (s + 4) * N);
-            for (int i = 0; i < N; i++) level[i] = c[i] >> 4 | b[i] >> 6 << 4;
+            for (int i = 0; i < N; i++) level[i] = (uint8_t)((c[i] & 15) | a[i] >> 6 << 4);
+            scaled(scale, level, 0, d + (s + 4) * N);
+            for (int i = 0; i < N; i++) level[i] = (uint8_t)(c[i] >> 4 | b[i] >> 6 << 4);
             scaled_minus(min, level, m + (s + 4) * N);
         }
     }
@@ -99,9 +108,9 @@ static void lanes_q6_K(const uint8_t *fields, size_t count, float *d, float *m)
         half_lanes(fields, scale);
         for (int s = 0; s < 16; s++, d += N) {
             const uint8_t *const bytes = fields + (2 + s) * N;
-            int level[N];
-            for (int i = 0; i < N; i++) level[i] = (bytes[i] ^ 0x80) - 0x80;
-            scaled(scale, level, d);
+            uint8_t level[N];
+            for (int i = 0; i < N; i++) level[i] = bytes[i] ^ 0x80;
+            scaled(scale, level, 0x80, d);
         }
     }
 }
@@ -112,12 +121,15 @@ static void lanes_iq4_xs(const uint8_t *fields, size_t count, float *d, float *m
     for (; count--; fields += 8 * N) {
         float scale[N];
         half_lanes(fields, scale);
-        for (int s = 0; s < 8; s++, d += N) {
-            const uint8_t *const low = fields + (4 + s / 2) * N, *const high = fields + 2 * N + s / 4;
-            int level[N];
+        uint8_t high[2][N]; // two bits of segments 0..3, and of 4..7
+        for (int i = 0; i < N; i++) high[0][i] = fields[2 * N + 2 * i];
+        for (int i = 0; i < N; i++) high[1][i] = fields[2 * N + 2 * i + 1];
+        QB_UNROLL for (int s = 0; s < 8; s++, d += N) {
+            const uint8_t *const low = fields + (4 + s / 2) * N;
+            uint8_t level[N];
             for (int i = 0; i < N; i++)
-                level[i] = ((low[i] >> s % 2 * 4 & 15) | (high[2 * i] >> s % 4 * 2 & 3) << 4) - 32;
-            scaled(scale, level, d);
+                level[i] = (uint8_t)((low[i] >> s % 2 * 4 & 15) | (high[s / 4][i] >> s % 4 * 2 & 3) << 4);
+            scaled(scale, level, 32, d);
         }
     }
 }
