@@ -18,10 +18,10 @@ from pathlib import Path
 import numpy as np
 
 import pyqbits as qb
-from benchmarks import bench_linalg, bench_pack, bench_quant, cases, report, timing
+from benchmarks import bench_linalg, bench_pack, bench_prepared, bench_quant, cases, report, timing
 from pyqbits import runtime
 
-SUITES = (bench_pack, bench_quant, bench_linalg)
+SUITES = (bench_pack, bench_quant, bench_linalg, bench_prepared)
 
 
 def select(sizes: cases.Sizes, words: str) -> Iterator[cases.Case]:

@@ -1,7 +1,7 @@
 """What a benchmark case is, and the references that cases are measured against.
 
-The suites (`bench_pack.py`, `bench_quant.py`, `bench_linalg.py`) list their cases; pytest-benchmark and
-`python -m benchmarks` both run those lists, so the two cannot measure different things.
+The suites (`bench_*.py`) list their cases; pytest-benchmark and `python -m benchmarks` both run those lists,
+so the two cannot measure different things.
 """
 
 from __future__ import annotations

@@ -163,7 +163,7 @@ def test_picture(peer_figures, tmp_path):
     assert (tmp_path / "products.png").read_bytes().startswith(b"\x89PNG")
 
 
-@pytest.mark.parametrize("suite", ["bench_pack", "bench_quant", "bench_linalg"])
+@pytest.mark.parametrize("suite", ["bench_pack", "bench_quant", "bench_linalg", "bench_prepared"])
 def test_every_case_runs(suite):
     pytest.importorskip("threadpoolctl")
     pytest.importorskip("pytest_benchmark")
