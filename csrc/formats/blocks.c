@@ -40,7 +40,7 @@ static const qb_block_type types[QB_BLOCK_COUNT] = {
     BLOCK(tq1_0, 256, 54, 256, 2, POINT, F16, RTN)
     BLOCK(tq2_0, 256, 66, 256, 2, POINT, F16, RTN)
     BLOCK(mxfp4, 32, 17, 32, 5, NONE, F32, RTN)
-    BLOCK(nvfp4, 64, 36, 16, 5, NONE, F32, 0)
+    BLOCK(nvfp4, 64, 36, 16, 5, NONE, F32, MSE)
 };
 
 enum { MOST_ELEMENTS = 256, MOST_SEGMENTS = 16 }; // of a block
