@@ -101,6 +101,39 @@ def test_table(tmp_path, capsys):
     assert figures["about"]["isas"]
 
 
+def test_quantizers(tmp_path, capsys):
+    pytest.importorskip("threadpoolctl")
+    from benchmarks import quantizers
+
+    weights = np.random.default_rng(0).standard_normal((3, 512), np.float32)
+    model, file = tmp_path / "model.safetensors", tmp_path / "figures.json"
+    qb.save(model, {"w": weights, "thin": weights[:, :100], "counts": np.arange(512).reshape(2, 256)})
+    taken = quantizers.weights(model, (2, 256))
+    assert np.array_equal(taken, weights[0].reshape(2, 256))
+    quantizers.main(
+        [
+            "--types",
+            "q8_0",
+            "q4_K",
+            "--rows",
+            "2",
+            "--rounds",
+            "1",
+            "--model",
+            str(model),
+            "--json",
+            str(file),
+        ]
+    )
+    rows = {(row["type"], row["search"]): row for row in json.loads(file.read_text())["results"]}
+    assert list(rows) == [("q8_0", "rtn"), ("q4_K", "mse"), ("q4_K", "best")]
+    assert "| q4_K | 4.5 | best |" in capsys.readouterr().out
+    for (type, _), row in rows.items():
+        assert set(row["snr_db"]) == {"normal", "Laplace", "Student-t 5", "weights"}
+        assert row["million_a_second"] > 0 and min(row["snr_db"].values()) > {"q8_0": 40, "q4_K": 20}[type]
+    assert {"q6_K", "iq4_xs", "tq2_0"} <= set(quantizers.quantizable())
+
+
 @pytest.fixture(scope="module")
 def peer_figures(tmp_path_factory):
     """What `python -m benchmarks.peers` writes where no peer but NumPy is there."""

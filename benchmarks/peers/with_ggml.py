@@ -50,6 +50,7 @@ BASE = {
     "ggml_get_data": (Pointer, Pointer),
     "ggml_row_size": (SIZE, I32, I64),
     "ggml_quantize_chunk": (SIZE, I32, Pointer, Pointer, I64, I64, I64, Pointer),
+    "ggml_quantize_requires_imatrix": (ctypes.c_bool, I32),
     "ggml_get_type_traits": (ctypes.POINTER(TypeTraits), I32),
     "ggml_backend_alloc_ctx_tensors_from_buft": (Pointer, Pointer, Pointer),
     "ggml_backend_buffer_free": (None, Pointer),
