@@ -23,6 +23,7 @@ METADATA_KEY = "pyqbits.prepared"
 TENSOR = "panels"
 ALIGNMENT = 64
 HUGE = 4 << 20  # bytes from which on huge pages are asked for
+HUGE_PAGE = 2 << 20
 
 
 class PreparedMatrix(Operand):
@@ -214,9 +215,10 @@ def _block_bytes(format: Format, shape: tuple[int, ...], axis: int) -> int:
 def _aligned(size: int) -> np.ndarray:
     """Memory that starts on a cache line; large blocks ask for huge pages."""
     if size >= HUGE and hasattr(mmap, "MADV_HUGEPAGE"):
-        block = mmap.mmap(-1, size)
-        block.madvise(mmap.MADV_HUGEPAGE)
-        return np.frombuffer(block, np.uint8)
-    block = np.empty(size + ALIGNMENT, np.uint8)
-    start = -block.__array_interface__["data"][0] % ALIGNMENT
+        memory = mmap.mmap(-1, size + HUGE_PAGE)  # what is not touched takes no memory
+        memory.madvise(mmap.MADV_HUGEPAGE)
+        block, alignment = np.frombuffer(memory, np.uint8), HUGE_PAGE
+    else:
+        block, alignment = np.empty(size + ALIGNMENT, np.uint8), ALIGNMENT
+    start = -block.__array_interface__["data"][0] % alignment
     return block[start : start + size]

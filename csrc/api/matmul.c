@@ -86,8 +86,8 @@ static void load_piece(const struct qb_weights *w, void *state, const struct qb_
     }
     piece->lines = piece->room;
     piece->ahead_bytes = 0;
-    piece->table = NULL;
-    piece->in_planes = 0;
+    piece->doubled = 0;
+    piece->table = piece->half_d = piece->half_m = NULL;
     // A parameter is a unit of four bytes too.
     const size_t stride = sizeof run->d[0], bytes = (end - s) * 4, at = s - first;
     interleave((const uint8_t *)(run->d[0] + at), stride, bytes, (uint8_t *)piece->d);

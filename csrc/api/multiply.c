@@ -8,6 +8,7 @@
 #include "../base/float16.h"
 #include "../base/fpenv.h"
 #include "../base/threads.h"
+#include "../formats/panels.h"
 #include "../formats/stored.h"
 
 #include <math.h>
@@ -31,6 +32,9 @@ struct worker {
     struct qb_piece piece;
     float acc[QB_COLUMNS * QB_LANES];
 };
+
+// Whether each group has a zero point of its own.
+static int with_zeros(const qb_format *format) { return format->zero == QB_ZERO_POINT && !format->block; }
 
 static void load_sums(const struct multiplication *job, float *acc, size_t row, size_t rows)
 {
@@ -62,6 +66,15 @@ size_t qb_piece_end(const struct qb_stretch *x, size_t s, size_t *units)
     return s;
 }
 
+// The same of segments that are whole octets together, as far as the weights go.
+static size_t octets_end(const struct qb_weights *w, const struct qb_stretch *x, size_t s, size_t *units)
+{
+    size_t end = qb_min(x->segments, s + w->octet_segments);
+    while (end > s && (x->first + x->start[end]) % (4 * QB_OCTET)) end--;
+    *units = (x->start[end] - x->start[s]) / 4;
+    return end;
+}
+
 // Adds a whole stretch to the sums of 16 rows.
 static void multiply_rows(const struct multiplication *job, struct worker *worker, void *state, size_t row)
 {
@@ -69,12 +82,27 @@ static void multiply_rows(const struct multiplication *job, struct worker *worke
     const struct qb_stretch *const x = job->x;
     const size_t words = x->cols * (size_t)x->planes;
     struct qb_piece *const piece = &worker->piece;
+    const int with_min = w->format->zero == QB_ZERO_MIN;
     for (size_t s = 0, end, unit = 0, units; s < x->segments; s = end, unit += units) {
-        end = qb_piece_end(x, s, &units);
+        end = octets_end(w, x, s, &units);
+        piece->in_planes = end > s;
+        if (!piece->in_planes) end = qb_piece_end(x, s, &units);
         w->load(w, state, x, row, s, end, unit, piece);
-        const struct qb_panel panel = {qb_stored_bits(w->format), end - s, x->units + s, piece->lines, piece->d,
-                                       w->format->zero == QB_ZERO_MIN ? piece->m : NULL, piece->z, piece->ahead,
-                                       piece->ahead_bytes, piece->table};
+        const struct qb_panel panel = {.bits = piece->doubled ? 1 : qb_stored_bits(w->format),
+                                       .segments = end - s,
+                                       .units = x->units + s,
+                                       .lines = piece->lines,
+                                       .d = piece->d,
+                                       .m = with_min ? piece->m : NULL,
+                                       .z = piece->z,
+                                       .z_step = with_zeros(w->format) ? QB_LANES : 0,
+                                       .ahead = piece->ahead,
+                                       .ahead_bytes = piece->ahead_bytes,
+                                       .doubled = piece->doubled,
+                                       .table = piece->table,
+                                       .half_d = piece->half_d,
+                                       .half_m = piece->half_m,
+                                       .half_step = piece->half_step};
         const struct qb_activations part = {x->cols, x->planes, x->digits + unit * words * 4, x->sums + s * words,
                                             x->dx + s * x->cols, x->dxsum + s * x->cols};
         (piece->in_planes ? w->kernels->gemv : w->kernels->panel)(&panel, &part, worker->acc);
@@ -88,10 +116,7 @@ static void multiply_part(void *context, size_t part, size_t parts)
     const size_t end = qb_part_start(w->rows, QB_LANES, part + 1, parts);
     void *const state = job->states + part * w->state_bytes;
     struct worker worker;
-    if (w->format->zero != QB_ZERO_POINT || w->format->block) {
-        const int32_t z = qb_stored_zero(w->format);
-        for (size_t i = 0; i < qb_min(job->x->segments, QB_PIECE_SEGMENTS) * QB_LANES; i++) worker.piece.z[i] = z;
-    }
+    for (size_t i = 0; !with_zeros(w->format) && i < QB_LANES; i++) worker.piece.z[i] = qb_stored_zero(w->format);
     for (size_t row = qb_part_start(w->rows, QB_LANES, part, parts); row < end; row += QB_LANES) {
         const size_t rows = qb_min(w->rows - row, QB_LANES);
         load_sums(job, worker.acc, row, rows);

@@ -19,13 +19,17 @@ struct qb_piece {
     const uint8_t *lines;
     const uint8_t *ahead; // what the next piece is made of: ahead_bytes, a hint
     size_t ahead_bytes;
-    const uint8_t *table; // NULL, or what indices in planes stand for
-    int in_planes; // the codes are octets of code planes, for the kernel of family "gemv"
+    // in_planes: the codes are octets of code planes, for the kernel of family "gemv"; what follows is for it too, as
+    // struct qb_panel has it.
+    int in_planes, doubled;
+    const uint8_t *table, *half_d, *half_m;
+    size_t half_step;
 };
 
 // A source of weights, 16 rows side by side. `load` fills a piece with segments [s, end) of stretch x,
-// the first of which is `unit` units into it, for rows [row, row + 16). z is filled in before the first piece where the format has no zero points. `state` is the
-// thread's own, `state_bytes` long, its first QB_STATE_ZEROED bytes zero at first; the pieces of a stretch
+// the first of which is `unit` units into it, for rows [row, row + 16); piece->in_planes is what it is asked for. Where
+// the format has no zero points, z of one segment is filled in before the first piece and serves all. `state` is
+// the thread's own, `state_bytes` long, its first QB_STATE_ZEROED bytes zero at first; the pieces of a stretch
 // come in order.
 struct qb_weights {
     const struct qb_kernels *kernels;
@@ -35,6 +39,8 @@ struct qb_weights {
     struct qb_cut cut;
     size_t row_bytes; // of a row in memory, for choosing a number of threads
     size_t state_bytes;
+    // In whole octets of planes a piece may have as many segments as this; 0 if `load` does not leave codes there.
+    size_t octet_segments;
     void (*load)(const struct qb_weights *w, void *state, const struct qb_stretch *x, size_t row, size_t s,
                  size_t end, size_t unit, struct qb_piece *piece);
 };

@@ -189,7 +189,7 @@ static void unprepare_rows(struct unpreparer *u, const struct qb_kernels *k, con
         qb_stretch_plan(&u->stretch);
         for (size_t s = 0, end, unit = 0, units; s < u->stretch.segments; s = end, unit += units) {
             end = qb_piece_end(&u->stretch, s, &units);
-            qb_prepared_piece(k, l, &p->format, panel, &u->stretch, s, end, unit, 0, &u->piece);
+            qb_prepared_piece(k, l, &p->format, panel, &u->stretch, s, end, unit, &u->piece);
             write_segments(u, &p->format, &l->cut, lane, rows, s, end);
         }
     } while (u->stretch.end < l->cut.cols);
@@ -204,6 +204,7 @@ static void unprepare_rows(struct unpreparer *u, const struct qb_kernels *k, con
 static struct unpreparer *new_unpreparer(const struct qb_kernels *k, const struct qb_panel_layout *layout)
 {
     struct unpreparer *const u = malloc(sizeof *u);
+    if (u) u->piece.in_planes = 0;
     if (u && qb_stretch_new(&u->stretch, k, NULL, &layout->cut, 1, 1)) return u;
     free(u);
     return NULL;

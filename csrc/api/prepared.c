@@ -24,14 +24,26 @@ size_t qb_prepared_bytes(const qb_format *format, size_t rows, size_t cols)
     return layout.bytes * qb_ceil_div(rows, QB_LANES);
 }
 
-// Whether segments [s, end) are whole octets or, all of them, half ones. Those that end earlier than groups,
-// blocks and rows do are only the last of a row.
-static int whole_octets(const struct qb_stretch *x, size_t s, size_t end)
+// Whether the kernels of family "gemv" take the codes from their planes: segments are whole octets or, all of them,
+// half ones, but for the last of a row.
+static int stays_in_planes(const struct qb_cut *cut)
 {
-    const struct qb_cut *const cut = &x->cut;
-    const size_t octet = 4 * QB_OCTET, first = x->first + x->start[s], last = x->first + x->start[end];
-    if (first % octet || last % octet) return 0;
+    const size_t octet = 4 * QB_OCTET;
     return cut->group % octet == 0 || cut->group >= cut->cols || cut->group == octet / 2;
+}
+
+// Whether those kernels take the parameters from where they are: binary16, one of each a segment.
+static int halves_stay(const qb_format *format, const struct qb_cut *cut)
+{
+    if (cut->group > QB_BLOCK_MAX) return 0;
+    if (format->block) return qb_block_halves(format) > 0;
+    return format->scale == QB_F16 && format->zero != QB_ZERO_POINT;
+}
+
+// One-bit symmetric codes are stored as they are and count 0 and 2.
+static int doubled(const struct qb_panel_layout *layout, const qb_format *format)
+{
+    return layout->bits == 1 && qb_stored_bits(format) == 2;
 }
 
 // Codes of `units` units as lines of the piece: from the unit-th on of the octets at `codes`.
@@ -41,7 +53,7 @@ static void load_lines(const struct qb_kernels *k, const struct qb_panel_layout 
     const size_t octets = qb_ceil_div(unit + units, QB_OCTET);
     k->planes_unpack(codes, octets, layout->bits, piece->room);
     if (piece->table) k->look_up(piece->table, octets * QB_OCTET * QB_LINE, piece->room);
-    if (qb_stored_bits(format) != format->bits) // one-bit symmetric codes count 0 and 2
+    if (doubled(layout, format))
         for (size_t i = 0; i < octets * QB_OCTET * QB_LINE; i++) piece->room[i] = (uint8_t)(piece->room[i] * 2);
     piece->lines = piece->room + unit * QB_LINE;
 }
@@ -78,7 +90,7 @@ static void load_params(const struct qb_kernels *k, const struct qb_panel_layout
 
 void qb_prepared_piece(const struct qb_kernels *k, const struct qb_panel_layout *layout, const qb_format *format,
                        const uint8_t *panel, const struct qb_stretch *x, size_t s, size_t end, size_t unit,
-                       int in_planes, struct qb_piece *piece)
+                       struct qb_piece *piece)
 {
     size_t units = 0;
     for (size_t i = s; i < end; i++) units += x->units[i];
@@ -87,9 +99,17 @@ void qb_prepared_piece(const struct qb_kernels *k, const struct qb_panel_layout 
     piece->ahead_bytes = units / QB_OCTET * octet;
     piece->ahead = codes + piece->ahead_bytes;
     piece->table = format->block ? qb_block_table(format) : NULL;
-    piece->in_planes = in_planes && (qb_stored_bits(format) == layout->bits || piece->table) && whole_octets(x, s, end);
+    piece->doubled = piece->in_planes && doubled(layout, format);
+    piece->half_d = piece->half_m = NULL;
     if (piece->in_planes) piece->lines = codes;
     else load_lines(k, layout, format, codes, first % QB_OCTET, units, piece);
+    if (piece->in_planes && halves_stay(format, &layout->cut)) {
+        const size_t group = (x->first + x->start[s]) / layout->cut.group, size = QB_LANES * 2;
+        piece->half_step = format->block ? layout->fields : size;
+        piece->half_d = panel + group * piece->half_step;
+        if (format->zero == QB_ZERO_MIN) piece->half_m = piece->half_d + (format->block ? size : layout->mins);
+        return;
+    }
     if (format->block) { // pieces are whole blocks
         const size_t elements = qb_block_type_of(format->block)->elements, from = (x->first + x->start[s]) / elements;
         const size_t count = (x->start[end] - x->start[s]) / elements;
@@ -117,8 +137,14 @@ static void load_piece(const struct qb_weights *w, void *state, const struct qb_
     const struct source *const source = w->self;
     const struct qb_panel_layout *const layout = &source->layout;
     const uint8_t *const panel = source->p->panels + row / QB_LANES * layout->bytes;
-    const int few = x->cols * (size_t)x->planes <= QB_GEMV_WORDS;
-    qb_prepared_piece(w->kernels, layout, w->format, panel, x, s, end, unit, few, piece);
+    qb_prepared_piece(w->kernels, layout, w->format, panel, x, s, end, unit, piece);
+}
+
+// Segments of a piece whose codes stay in planes; `words` are those of all columns, which are one chunk if they are few.
+static size_t octet_segments(const struct qb_panel_layout *layout, const qb_format *format, size_t words)
+{
+    if (words > QB_GEMV_WORDS || !stays_in_planes(&layout->cut)) return 0;
+    return halves_stay(format, &layout->cut) ? SIZE_MAX / 2 : QB_PIECE_SEGMENTS;
 }
 
 int qb_prepared_matmul(const qb_prepared *p, const qb_floats *x, int planes, float *out, ptrdiff_t out_n,
@@ -134,6 +160,7 @@ int qb_prepared_matmul(const qb_prepared *p, const qb_floats *x, int planes, flo
                                  .rows = p->rows,
                                  .cut = source.layout.cut,
                                  .row_bytes = source.layout.bytes / QB_LANES,
+                                 .octet_segments = octet_segments(&source.layout, &p->format, x->rows * (size_t)planes),
                                  .load = load_piece};
     return qb_multiply(&w, x, planes, out, out_n, out_m);
 }

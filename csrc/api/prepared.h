@@ -9,10 +9,10 @@
 
 int qb_prepared_check(const qb_format *format, size_t rows, size_t cols, struct qb_panel_layout *layout);
 
-// Fills a piece with segments [s, end) of a stretch, which start `unit` units into it; in_planes: codes may
-// stay in planes.
+// Fills a piece with segments [s, end) of a stretch, which start `unit` units into it; if piece->in_planes, they stay
+// where they are, and so do parameters that are binary16.
 void qb_prepared_piece(const struct qb_kernels *k, const struct qb_panel_layout *layout, const qb_format *format,
                        const uint8_t *panel, const struct qb_stretch *x, size_t s, size_t end, size_t unit,
-                       int in_planes, struct qb_piece *piece);
+                       struct qb_piece *piece);
 
 #endif

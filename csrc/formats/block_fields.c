@@ -77,6 +77,12 @@ size_t qb_block_field_bytes(const qb_format *format)
     return 2 * halves_of(t) + (size_t)t->bytes;
 }
 
+int qb_block_halves(const qb_format *format)
+{
+    const struct parts *const t = &types[format->block];
+    return t->bytes ? 0 : (int)halves_of(t);
+}
+
 void qb_block_take_fields(const qb_format *format, const uint8_t *block, size_t lane, uint8_t *fields)
 {
     const struct parts *const t = &types[format->block];

@@ -16,6 +16,9 @@ const uint8_t *qb_block_table(const qb_format *format);
 // Bytes of a block that hold no codes.
 size_t qb_block_field_bytes(const qb_format *format);
 
+// How many parameters a block has, where they are all its fields and binary16; 0 for other types.
+int qb_block_halves(const qb_format *format);
+
 // Stored codes of elements [col, col + n) of a row, multiples of the block.
 void qb_block_stored(const struct qb_kernels *k, const qb_format *format, const uint8_t *blocks, size_t col, size_t n,
                      uint8_t *codes);

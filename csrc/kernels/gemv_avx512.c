@@ -88,7 +88,9 @@ ADD_UNITS(3, 2)
             QB_UNROLL for (int j = words; j < chains * words; j++)                                \
                 total[j % words] = to_sums(                                                       \
                     _mm512_add_epi32(from_sums(total[j % words]), from_sums(total[j])));          \
-            end_segment(planes, width, w, x, s, s * width, total, out);                           \
+            QB_UNROLL for (int j = 0; bits == 1 && j < words; j++)                                 \
+                if (w->doubled) total[j] = to_sums(_mm512_slli_epi32(from_sums(total[j]), 1));    \
+            end_segment(planes, width, 1, w, x, s, s * width, total, out);                        \
         }                                                                                         \
         QB_UNROLL for (size_t c = 0; c < width; c++) _mm512_storeu_ps(acc + QB_LANES * c, out[c]);\
     }

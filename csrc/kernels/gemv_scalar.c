@@ -1,8 +1,15 @@
 // SPDX-License-Identifier: Apache-2.0
 // Defines the multiply of few words: the panel kernel's, from code planes, a segment at a time.
+#include "bytes.h"
 #include "kernels.h"
 
 enum { LINE = 4 * QB_LANES };
+
+static const float *widened(const uint8_t *halves, float *out)
+{
+    for (size_t r = 0; r < QB_LANES; r++) out[r] = qb_f16_at(halves + 2 * r);
+    return out;
+}
 
 void qb_gemv_scalar(const struct qb_panel *w, const struct qb_activations *x, float *acc)
 {
@@ -15,14 +22,16 @@ void qb_gemv_scalar(const struct qb_panel *w, const struct qb_activations *x, fl
     for (size_t s = 0; s < w->segments; s++) {
         const size_t count = (w->units[s] + 7) / 8, lane = s * QB_LANES;
         struct qb_panel segment = *w;
+        float d[QB_LANES], m[QB_LANES];
         segment.segments = 1;
         segment.units = w->units + s;
         segment.lines = lines + (second ? 4 * LINE : 0);
-        segment.d = w->d + lane;
-        segment.m = w->m ? w->m + lane : NULL;
-        segment.z = w->z + lane;
+        segment.d = w->half_d ? widened(w->half_d + s * w->half_step, d) : w->d + lane;
+        segment.m = w->half_m ? widened(w->half_m + s * w->half_step, m) : w->m ? w->m + lane : NULL;
+        segment.z = w->z + s * w->z_step;
         qb_planes_unpack_scalar(octets, count, bits, lines);
         for (size_t i = 0; w->table && i < count * 8 * LINE; i++) lines[i] = w->table[lines[i]];
+        for (size_t i = 0; w->doubled && i < count * 8 * LINE; i++) lines[i] = (uint8_t)(2 * lines[i]);
         qb_panel_scalar(&segment, &part, acc);
         if (w->units[s] % 8) second = !second;
         octets += (count - (size_t)second) * (size_t)bits * LINE;

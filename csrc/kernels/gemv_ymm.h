@@ -71,8 +71,10 @@ QB_INLINE void load_table(const uint8_t *entries, const int in_nibbles, __m256i 
             }                                                                                     \
             QB_UNROLL for (int j = 0; IN_NIBBLES(bits) && j < 2 * words; j++)                     \
                 total[j] = _mm256_add_epi32(total[j], _mm256_slli_epi32(high[j], 4));             \
-            if (one_plane) end_segment(1, words, w, x, s, s * words, total, out);                 \
-            else end_segment(words, 1, w, x, s, s, total, out);                                   \
+            QB_UNROLL for (int j = 0; bits == 1 && j < 2 * words; j++)                             \
+                if (w->doubled) total[j] = _mm256_add_epi32(total[j], total[j]);                  \
+            if (one_plane) end_segment(1, words, 1, w, x, s, s * words, total, out);              \
+            else end_segment(words, 1, 1, w, x, s, s, total, out);                                \
         }                                                                                         \
         QB_UNROLL for (size_t j = 0; j < 2 * words; j++)                                          \
             if (j < 2 || one_plane) _mm256_storeu_ps(acc + 8 * j, out[j]);                        \

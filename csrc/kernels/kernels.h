@@ -151,10 +151,16 @@ struct qb_panel {
     const uint8_t *lines; // [sum of units][QB_LANES][4]
     const float *d;       // [segments][QB_LANES]
     const float *m;       // [segments][QB_LANES] or NULL
-    const int32_t *z;     // [segments][QB_LANES], each in [0, 255]
+    const int32_t *z;     // [segments][QB_LANES], each in [0, 255]; [1][QB_LANES] if z_step is 0
+    size_t z_step;        // QB_LANES or 0
     const uint8_t *ahead; // what will be read next: a hint to fetch `ahead_bytes` from there on
     size_t ahead_bytes;
-    const uint8_t *table; // NULL, or for gemv: codes are those at 4-bit indices into these 16
+    // For gemv only: codes of one bit that stand for 0 and 2; 16 codes that 4-bit indices stand for, or NULL; and
+    // binary16 in place of d and m, half_step bytes from one segment to the next, or NULL.
+    int doubled;
+    const uint8_t *table;
+    const uint8_t *half_d, *half_m;
+    size_t half_step;
 };
 struct qb_activations {
     size_t cols;

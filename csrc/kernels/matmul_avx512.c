@@ -42,7 +42,7 @@ struct span {
                     total[j] = add_dots(total[j], codes, broadcast(digits + 4 * j));              \
                 digits += step;                                                                   \
             }                                                                                     \
-            end_segment(planes, width, w, x, s, s * x->cols + span->col, total, out);             \
+            end_segment(planes, width, 0, w, x, s, s * x->cols + span->col, total, out);          \
         }                                                                                         \
         QB_UNROLL for (size_t c = 0; c < width; c++) _mm512_storeu_ps(acc + QB_LANES * c, out[c]);\
     }

@@ -48,16 +48,6 @@ QB_INLINE __m512 join_planes(const int planes, const sums32 *total, __m512i z, c
     return _mm512_fmadd_ps(_mm512_set1_ps(256.0f), high, low);
 }
 
-// acc + (a * b) * t, and acc + a * b.
-QB_INLINE __m512 add_scaled(__m512 acc, const float *a, float b, __m512 t)
-{
-    return _mm512_fmadd_ps(_mm512_mul_ps(_mm512_loadu_ps(a), _mm512_set1_ps(b)), t, acc);
-}
-QB_INLINE __m512 add_product(__m512 acc, const float *a, float b)
-{
-    return _mm512_fmadd_ps(_mm512_loadu_ps(a), _mm512_set1_ps(b), acc);
-}
-
 QB_INLINE __m512i broadcast(const void *word)
 {
     int32_t value;
@@ -65,18 +55,28 @@ QB_INLINE __m512i broadcast(const void *word)
     return _mm512_set1_epi32(value);
 }
 
+// A parameter of segment s: from floats, or where `halves` is set from those.
+QB_INLINE __m512 lanes_of(const struct qb_panel *w, const float *floats, const uint8_t *halves, size_t s)
+{
+    if (halves) return _mm512_cvtph_ps(_mm256_loadu_si256((const __m256i *)(halves + s * w->half_step)));
+    return _mm512_loadu_ps(floats + s * QB_LANES);
+}
+
 // Adds what segment s gives to the sums of `width` columns, the first of which has the parameters number `at`.
-QB_INLINE void end_segment(const int planes, const size_t width, const struct qb_panel *w,
+// halves: parameters may be binary16.
+QB_INLINE void end_segment(const int planes, const size_t width, const int halves, const struct qb_panel *w,
                            const struct qb_activations *x, size_t s, size_t at, const sums32 *total, __m512 *out)
 {
-    const size_t row = s * QB_LANES;
+    const uint8_t *const half_d = halves ? w->half_d : NULL, *const half_m = halves ? w->half_m : NULL;
+    const __m512 d = lanes_of(w, w->d, half_d, s);
     QB_UNROLL for (size_t c = 0; c < width; c++) {
-        const __m512 t = join_planes(planes, total + (size_t)planes * c, _mm512_loadu_si512(w->z + row),
+        const __m512 t = join_planes(planes, total + (size_t)planes * c, _mm512_loadu_si512(w->z + s * w->z_step),
                                      x->sums + (at + c) * (size_t)planes);
-        out[c] = add_scaled(out[c], w->d + row, x->dx[at + c], t);
+        out[c] = _mm512_fmadd_ps(_mm512_mul_ps(d, _mm512_set1_ps(x->dx[at + c])), t, out[c]);
     }
-    if (!w->m) return;
-    QB_UNROLL for (size_t c = 0; c < width; c++) out[c] = add_product(out[c], w->m + row, x->dxsum[at + c]);
+    if (!w->m && !half_m) return;
+    const __m512 m = lanes_of(w, w->m, half_m, s);
+    QB_UNROLL for (size_t c = 0; c < width; c++) out[c] = _mm512_fmadd_ps(m, _mm512_set1_ps(x->dxsum[at + c]), out[c]);
 }
 
 QB_TARGET_END

@@ -67,31 +67,31 @@ QB_INLINE __m256 join_planes(const int planes, const __m256i *total, __m256i z, 
     return _mm256_fmadd_ps(_mm256_set1_ps(256.0f), high, low);
 }
 
-// acc + (a * b) * t, and acc + a * b.
-QB_INLINE __m256 add_scaled(__m256 acc, const float *a, float b, __m256 t)
+// A parameter of 8 rows of segment s, the first or second 8: from floats, or where `halves` is set from those.
+QB_INLINE __m256 lanes_of(const struct qb_panel *w, const float *floats, const uint8_t *halves, size_t s, size_t half)
 {
-    return _mm256_fmadd_ps(_mm256_mul_ps(_mm256_loadu_ps(a), _mm256_set1_ps(b)), t, acc);
-}
-QB_INLINE __m256 add_product(__m256 acc, const float *a, float b)
-{
-    return _mm256_fmadd_ps(_mm256_loadu_ps(a), _mm256_set1_ps(b), acc);
+    if (halves) return _mm256_cvtph_ps(_mm_loadu_si128((const __m128i *)(halves + s * w->half_step + 16 * half)));
+    return _mm256_loadu_ps(floats + s * QB_LANES + 8 * half);
 }
 
 // Adds what segment s gives to the sums of `width` columns, the first of which has the parameters number `at`.
-QB_INLINE void end_segment(const int planes, const size_t width, const struct qb_panel *w,
+// halves: parameters may be binary16.
+QB_INLINE void end_segment(const int planes, const size_t width, const int halves, const struct qb_panel *w,
                            const struct qb_activations *x, size_t s, size_t at, const __m256i *total,
                            __m256 *out)
 {
-    const size_t row = s * QB_LANES;
+    const uint8_t *const half_d = halves ? w->half_d : NULL, *const half_m = halves ? w->half_m : NULL;
+    const __m256 d[2] = {lanes_of(w, w->d, half_d, s, 0), lanes_of(w, w->d, half_d, s, 1)};
     QB_UNROLL for (size_t j = 0; j < 2 * width; j++) {
         const size_t c = j / 2, half = j % 2;
-        const __m256 t = join_planes(planes, total + 2 * (size_t)planes * c + half, load(w->z + row + 8 * half),
-                                     x->sums + (at + c) * (size_t)planes);
-        out[j] = add_scaled(out[j], w->d + row + 8 * half, x->dx[at + c], t);
+        const __m256 t = join_planes(planes, total + 2 * (size_t)planes * c + half,
+                                     load(w->z + s * w->z_step + 8 * half), x->sums + (at + c) * (size_t)planes);
+        out[j] = _mm256_fmadd_ps(_mm256_mul_ps(d[half], _mm256_set1_ps(x->dx[at + c])), t, out[j]);
     }
-    if (!w->m) return;
+    if (!w->m && !half_m) return;
+    const __m256 m[2] = {lanes_of(w, w->m, half_m, s, 0), lanes_of(w, w->m, half_m, s, 1)};
     QB_UNROLL for (size_t j = 0; j < 2 * width; j++)
-        out[j] = add_product(out[j], w->m + row + j % 2 * 8, x->dxsum[at + j / 2]);
+        out[j] = _mm256_fmadd_ps(m[j % 2], _mm256_set1_ps(x->dxsum[at + j / 2]), out[j]);
 }
 
 QB_TARGET_END

@@ -40,7 +40,7 @@ struct span {
                 QB_UNROLL for (int j = 0; j < 2 * words; j++)                                     \
                     total[j] = _mm256_add_epi32(total[j], _mm256_slli_epi32(high[j], 4));         \
             }                                                                                     \
-            end_segment(planes, width, w, x, s, s * x->cols + span->col, total, out);             \
+            end_segment(planes, width, 0, w, x, s, s * x->cols + span->col, total, out);          \
             line += units * LINE;                                                                 \
             digits += units * step;                                                               \
         }                                                                                         \

@@ -13,6 +13,7 @@ static int any_offset(int unit) { return ck_below(4) ? (int)ck_below(64) * unit 
 
 // One call's arguments, each in memory of its own.
 static struct buffer units_memory, lines_memory, planes_memory, table_memory, d_memory, m_memory, z_memory;
+static struct buffer halves_memory;
 static struct buffer digits_memory, sums_memory, dx_memory, dxsum_memory;
 enum { MAX_SEGMENTS = 6 };
 
@@ -30,10 +31,12 @@ static void fill_weights(struct qb_panel *w, size_t units, enum extremes kind, e
     }
     float *const d = place_floats(&d_memory, lanes, any_offset(1));
     float *const m = place_floats(&m_memory, lanes, any_offset(1));
-    int32_t *const z = ck_place(&z_memory, lanes * sizeof *z, any_offset(4));
+    w->z_step = ck_below(2) ? QB_LANES : 0;
+    const size_t zeros = w->z_step ? lanes : QB_LANES;
+    int32_t *const z = ck_place(&z_memory, zeros * sizeof *z, any_offset(4));
     fill_floats(d, lanes, scales);
     fill_floats(m, lanes, scales);
-    for (size_t i = 0; i < lanes; i++)
+    for (size_t i = 0; i < zeros; i++)
         z[i] = kind == ANY ? (int32_t)ck_below(256) : ck_below(2) ? 255 : 0;
     w->lines = lines;
     w->d = d;
@@ -81,7 +84,7 @@ static void naive_panel(const struct qb_panel *w, const struct qb_activations *x
             int64_t a[3] = {0, 0, 0};
             for (size_t k = 0; k < 4 * w->units[s] * planes; k++) {
                 const size_t u = unit + k / planes / 4, p = k % planes, j = k / planes % 4;
-                const int code = w->lines[(u * QB_LANES + r) * 4 + j] - w->z[lane];
+                const int code = w->lines[(u * QB_LANES + r) * 4 + j] - w->z[s * w->z_step + r];
                 a[p] += code * x->digits[((u * x->cols + c) * planes + p) * 4 + j];
             }
             acc[i] = fmaf(w->d[lane] * x->dx[s * x->cols + c], joined(a, x->planes), acc[i]);
@@ -133,13 +136,36 @@ static void panel_case(const struct qb_kernels *ref, const struct qb_kernels *te
     ck_canaries(&got);
 }
 
-// The same sums from code planes; with_table: from those of indices, whose codes then come from 16 of any value.
+// Parameters that binary16 holds, and those, in place of floats; the minima follow the scales of a segment.
+static void narrow_params(const struct qb_kernels *ref, struct qb_panel *w)
+{
+    const size_t step = 2 * QB_LANES + ck_below(3) * 16, count = w->segments * QB_LANES;
+    uint8_t *const halves = ck_place(&halves_memory, w->segments * 2 * step, any_offset(2));
+    uint16_t half[QB_LANES];
+    ck_fill(halves, halves_memory.bytes);
+    for (size_t at = 0; at < count; at += QB_LANES) {
+        uint8_t *const to = halves + at / QB_LANES * 2 * step;
+        for (int i = 0; i < QB_LANES; i++) memcpy(half + i, to + 2 * i, 2); // any bits
+        ref->widen_f16(half, QB_LANES, (float *)d_memory.at + at);
+        for (int i = 0; i < QB_LANES; i++) memcpy(half + i, to + step + 2 * i, 2);
+        if (w->m) ref->widen_f16(half, QB_LANES, (float *)m_memory.at + at);
+    }
+    w->half_d = halves;
+    w->half_m = w->m ? halves + step : NULL;
+    w->half_step = 2 * step;
+}
+
+// What the codes of a gemv case are stored as.
+enum stored { AS_CODES, AS_INDICES, DOUBLED };
+
+// The same sums from code planes: of codes, of indices in a table of 16 of any value, or of bits that count twice.
 static void gemv_case(const struct qb_kernels *ref, const struct qb_kernels *test, const struct shape *c,
-                      int with_table)
+                      enum stored stored)
 {
     if (ck_skip()) return;
     struct qb_panel w;
     struct qb_activations x;
+    const int with_table = stored == AS_INDICES, in_halves = (int)ck_below(2);
     fill(c, &w, &x);
     const int bits = with_table ? 4 : c->bits;
     const size_t octets = lines_memory.bytes / (8 * 4 * QB_LANES), bytes = lines_memory.bytes;
@@ -150,6 +176,8 @@ static void gemv_case(const struct qb_kernels *ref, const struct qb_kernels *tes
     for (size_t i = 0; with_table && i < bytes; i++) lines[i] &= 15;
     ref->planes_pack(lines, octets, bits, planes);
     for (size_t i = 0; with_table && i < bytes; i++) lines[i] = table[lines[i]];
+    for (size_t i = 0; stored == DOUBLED && i < bytes; i++) lines[i] = (uint8_t)(2 * lines[i]);
+    if (in_halves) narrow_params(ref, &w);
     float *const a = place_floats(&want, c->cols * QB_LANES, CK_END);
     float *const b = place_floats(&got, c->cols * QB_LANES, any_offset(1));
     fill_floats(a, c->cols * QB_LANES, FLOATS_NORMAL);
@@ -157,6 +185,8 @@ static void gemv_case(const struct qb_kernels *ref, const struct qb_kernels *tes
     naive_panel(&w, &x, a);
     w.lines = planes;
     w.table = with_table ? table : NULL;
+    w.doubled = stored == DOUBLED;
+    if (in_halves) w.d = w.m = NULL;
     test->gemv(&w, &x, b);
     same_floats("sums", a, b, c->cols * QB_LANES);
     ck_canaries(&got);
@@ -188,7 +218,7 @@ static void check_panel(const struct qb_kernels *ref, const struct qb_kernels *t
     }
 }
 
-static void check_gemv(const struct qb_kernels *ref, const struct qb_kernels *test, int bits, int with_table)
+static void check_gemv(const struct qb_kernels *ref, const struct qb_kernels *test, int bits, enum stored stored)
 {
     for (int planes = 1; planes <= 3; planes++) {
         for (size_t cols = 0; cols * (size_t)planes <= QB_GEMV_WORDS; cols++) {
@@ -197,14 +227,14 @@ static void check_gemv(const struct qb_kernels *ref, const struct qb_kernels *te
                 c.kind = (enum extremes)kind;
                 c.step = 8;
                 for (c.segments = 0; c.segments < MAX_SEGMENTS; c.segments++)
-                    for (c.units = 8; c.units <= MAX_UNITS; c.units += 8) gemv_case(ref, test, &c, with_table);
+                    for (c.units = 8; c.units <= MAX_UNITS; c.units += 8) gemv_case(ref, test, &c, stored);
                 c.step = c.units = 4; // half octets
-                for (c.segments = 0; c.segments < 4 * MAX_SEGMENTS; c.segments += 2) gemv_case(ref, test, &c, with_table);
+                for (c.segments = 0; c.segments < 4 * MAX_SEGMENTS; c.segments += 2) gemv_case(ref, test, &c, stored);
             }
             c = (struct shape){bits, planes, cols, 0, 16, 8, ANY};
             for (int i = 0; i < 10; i++) {
                 c.segments = ck_below(100);
-                gemv_case(ref, test, &c, with_table);
+                gemv_case(ref, test, &c, stored);
             }
         }
     }
@@ -219,9 +249,10 @@ static void check_panels(const struct qb_kernels *ref, const struct qb_kernels *
 static void check_gemvs(const struct qb_kernels *ref, const struct qb_kernels *test)
 {
     for (int bits = 1; bits <= QB_MAX_BITS; bits++)
-        if (ck_kernel("gemv_u%d", bits)) check_gemv(ref, test, bits, 0);
-    if (ck_kernel("gemv_table_5")) check_gemv(ref, test, 5, 1);
-    if (ck_kernel("gemv_table_8")) check_gemv(ref, test, 8, 1);
+        if (ck_kernel("gemv_u%d", bits)) check_gemv(ref, test, bits, AS_CODES);
+    if (ck_kernel("gemv_table_5")) check_gemv(ref, test, 5, AS_INDICES);
+    if (ck_kernel("gemv_table_8")) check_gemv(ref, test, 8, AS_INDICES);
+    if (ck_kernel("gemv_doubled")) check_gemv(ref, test, 1, DOUBLED);
 }
 
 // ---- benchmarks ---------------------------------------------------------------------------------
