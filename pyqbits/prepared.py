@@ -215,7 +215,8 @@ def _block_bytes(format: Format, shape: tuple[int, ...], axis: int) -> int:
 def _aligned(size: int) -> np.ndarray:
     """Memory that starts on a cache line; large blocks ask for huge pages."""
     if size >= HUGE and hasattr(mmap, "MADV_HUGEPAGE"):
-        memory = mmap.mmap(-1, size + HUGE_PAGE)  # what is not touched takes no memory
+        # Private, since shared memory gets no huge pages; what is not touched takes none at all.
+        memory = mmap.mmap(-1, size + HUGE_PAGE, mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS)
         memory.madvise(mmap.MADV_HUGEPAGE)
         block, alignment = np.frombuffer(memory, np.uint8), HUGE_PAGE
     else:
