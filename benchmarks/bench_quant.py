@@ -13,7 +13,10 @@ from benchmarks.cases import Case, Function, Prepare, Sizes, floats, reading, si
 COLUMNS = 4096
 READ = "reading the floats"
 WRITE = "writing the floats"
-FORMATS = (*(f"int{bits}_g32" for bits in range(1, 9)), "uint4_g32", "uint4_g32_z", "int4_g128", "int8_row")
+FORMATS = (
+    *(*(f"int{bits}_g32" for bits in range(1, 9)), "uint4_g32", "uint4_g32_z", "int4_g128", "int8_row"),
+    *("q8_0", "q5_1", "q5_0", "q4_1", "q4_0", "mxfp4", "tq2_0"),  # block types that follow fixed rules
+)
 
 
 def cases(sizes: Sizes) -> Iterator[Case]:

@@ -42,7 +42,7 @@ static const struct qb_kernels tables[QB_ISA_COUNT] = {
         QB_TABLE_blocks(avx2)
         QB_TABLE_grids(avx2)
         QB_TABLE_lanes(avx2)
-        QB_TABLE_fixed(scalar)
+        QB_TABLE_fixed(avx2)
         QB_TABLE_super(avx2)
     },
     [QB_ISA_avxvnni] = {
@@ -58,7 +58,7 @@ static const struct qb_kernels tables[QB_ISA_COUNT] = {
         QB_TABLE_blocks(avx2)
         QB_TABLE_grids(avx2)
         QB_TABLE_lanes(avx2)
-        QB_TABLE_fixed(scalar)
+        QB_TABLE_fixed(avx2)
         QB_TABLE_super(avx2)
     },
     [QB_ISA_avx512] = {
@@ -74,7 +74,7 @@ static const struct qb_kernels tables[QB_ISA_COUNT] = {
         QB_TABLE_blocks(avx2)
         QB_TABLE_grids(avx2)
         QB_TABLE_lanes(avx2)
-        QB_TABLE_fixed(scalar)
+        QB_TABLE_fixed(avx2)
         QB_TABLE_super(avx2)
     },
 #endif

@@ -4,32 +4,11 @@
 #include "kernels.h"
 
 #include "../base/target.h"
-#include "bytes.h"
+#include "fixed.h"
 
-#include <float.h>
 #include <math.h>
-#include <string.h>
-
-// The first value of largest magnitude.
-QB_INLINE float extreme_of(const float *x, size_t n)
-{
-    float most = 0, extreme = 0;
-    for (size_t i = 0; i < n; i++) {
-        if (!(fabsf(x[i]) > most)) continue;
-        most = fabsf(x[i]);
-        extreme = x[i];
-    }
-    return extreme;
-}
 
 QB_INLINE float amax_of(const float *x, size_t n) { return fabsf(extreme_of(x, n)); }
-
-// 1/d, or zero where that is not finite: the block then counts as zero, and d rounds to it.
-QB_INLINE float inverse(float d)
-{
-    const float inv = 1.0f / d;
-    return fabsf(inv) <= FLT_MAX ? inv : 0.0f;
-}
 
 // Half rounds away from zero; |v| < 2^23.
 QB_INLINE int half_away(float v)
@@ -47,12 +26,6 @@ QB_INLINE void put_nibbles(const uint8_t *codes, uint8_t *qs, uint32_t *high)
     *high = 0;
     for (int j = 0; j < 16; j++) qs[j] = (uint8_t)((codes[j] & 15) | codes[j + 16] << 4);
     for (int i = 0; i < 32; i++) *high |= (uint32_t)(codes[i] >> 4) << i;
-}
-
-QB_INLINE void put_u32(uint8_t *p, uint32_t x)
-{
-    qb_put_u16(p, (uint16_t)x);
-    qb_put_u16(p + 2, (uint16_t)(x >> 16));
 }
 
 // ---- 4 and 5 bits -------------------------------------------------------------------------------------
@@ -195,16 +168,6 @@ size_t qb_encode_tq2_0_scalar(const float *x, size_t count, uint8_t *b)
     return count;
 }
 
-// Codes `stride` apart as the digits of fractions in base 3, rounded up: the first is the highest of five.
-QB_INLINE void put_trits(const uint8_t *codes, size_t stride, int digits, uint8_t *qs)
-{
-    for (size_t j = 0; j < stride; j++) {
-        unsigned q = 0;
-        for (size_t c = 0; c < 5; c++) q = q * 3 + (c < (size_t)digits ? codes[c * stride + j] : 0);
-        qs[j] = (uint8_t)((q * 256 + 242) / 243);
-    }
-}
-
 size_t qb_encode_tq1_0_scalar(const float *x, size_t count, uint8_t *b)
 {
     uint8_t codes[256];
@@ -219,32 +182,17 @@ size_t qb_encode_tq1_0_scalar(const float *x, size_t count, uint8_t *b)
 
 // ---- mxfp4 --------------------------------------------------------------------------------------------
 
-// floor(log2(amax)) with the logarithm rounded to float, which makes the few floats right below a power of
-// two count as that power: 2^a ln 2 of them, where its exponent is in (2^a, 2^(a+1)], or in [.., ..) below 0.
-QB_INLINE int rounded_log2(float amax)
-{
-    static const uint8_t below[8] = {0, 0, 1, 2, 5, 11, 22, 44}; // a = -1 .. 6
-    const uint32_t bits = qb_float_bits(amax);
-    const int e = (int)(bits >> 23) - 127, up = e + 1, size = up > 0 ? up - 1 : -up;
-    int a = -1;
-    for (int rest = size; rest; rest >>= 1) a++;
-    return e + (0x800000 - (bits & 0x7FFFFF) <= below[a + 1]);
-}
-
 size_t qb_encode_mxfp4_scalar(const float *x, size_t count, uint8_t *b)
 {
-    // Numbers are multiples of half the scale: 0 1 2 3 4 6 8 12. A tie takes the smaller magnitude.
-    static const float middle[7] = {0.5f, 1.5f, 2.5f, 3.5f, 5.0f, 7.0f, 10.0f};
     for (size_t block = 0; block < count; block++, x += 32, b += 17) {
         const float amax = amax_of(x, 32);
-        const int e = amax < FLT_MIN ? 0 : rounded_log2(amax) - 2 + 127;
-        b[0] = (uint8_t)(e > 0 ? e : 0);
-        const float unit = qb_bits_float(b[0] < 2 ? 0x00200000u << b[0] : (uint32_t)(b[0] - 1) << 23);
+        b[0] = power_of(amax);
+        const float unit = qb_e8m0_half(b[0]);
         uint8_t codes[32];
         uint32_t none;
         for (int i = 0; i < 32; i++) {
             int code = 0;
-            for (int k = 0; k < 7; k++) code += fabsf(x[i]) > middle[k] * unit;
+            for (int k = 0; k < 7; k++) code += fabsf(x[i]) > mxfp4_middle[k] * unit;
             codes[i] = (uint8_t)(code | (code && x[i] < 0) << 3);
         }
         put_nibbles(codes, b + 1, &none);
