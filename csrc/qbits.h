@@ -90,6 +90,7 @@ enum qb_families {
     QB_FAMILY_lanes,
     QB_FAMILY_fixed,
     QB_FAMILY_super,
+    QB_FAMILY_nearest,
     QB_FAMILY_COUNT
 };
 

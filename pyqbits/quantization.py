@@ -73,8 +73,6 @@ def quantize(
     array([[-1.09375,  0.21875,  0.4375 ,  1.75   ]], dtype=float32)
     """
     format = as_format(format)
-    if not format.searches:
-        raise ValueError(f"{format} is read, not written: quantize() has no rule for it")
     search = format.searches[0] if search is None else search
     _arrays.check_choice(search, format.searches, "search")
     _arrays.check_choice(nonfinite, ("raise", "zero"), "nonfinite")

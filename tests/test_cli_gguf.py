@@ -98,7 +98,6 @@ def llama_model(layers, width, ff, heads, kv, tied, experts):
 
 @pytest.mark.parametrize("name", LLAMA)
 def test_mixes_are_those_of_llama_cpp(name, monkeypatch):
-    monkeypatch.setattr(mixes, "check_writable", lambda name, type: None)
     file = llama_model(**LLAMA[name]["model"])
     for mix, expected in LLAMA[name]["types"].items():
         found = mixes.plan(file, mixes.Choice(mix)).types
@@ -113,7 +112,6 @@ def test_mixes_are_those_of_llama_cpp(name, monkeypatch):
 
 
 def test_pure_formats_and_exceptions(monkeypatch):
-    monkeypatch.setattr(mixes, "check_writable", lambda name, type: None)
     file = llama_model(4, 288, 512, 4, 2, False, 0)
 
     def types(*arguments, **options):
@@ -164,12 +162,6 @@ def test_names_of_types_and_mixes():
 def test_bad_options(tmp_path, model, arguments, words):
     assert words in run("quantize", model, "-o", tmp_path / "o.gguf", *arguments, code=2).stderr
     assert [path.name for path in tmp_path.iterdir()] == ["model.gguf"]
-
-
-def test_types_without_a_quantizer(tmp_path, model, monkeypatch):
-    monkeypatch.setattr(mixes, "as_format", lambda type: SimpleNamespace(searches=()))
-    words = "tensor 'token_embd.weight' would get type q8_0, which is read, not written"
-    assert words in run("quantize", model, "-o", tmp_path / "o.gguf", "--format", "q8_0", code=2).stderr
 
 
 def test_output_is_protected(tmp_path, model):
@@ -401,7 +393,6 @@ def test_bad_importance_in_gguf(tmp_path, parts, words):
 
 
 def test_mixes_with_importance(monkeypatch):
-    monkeypatch.setattr(mixes, "check_writable", lambda name, type: None)
     file = llama_model(16, 256, 256, 4, 4, False, 0)
     for mix, usual, weighted in (
         ("q4_0", "q4_0", "q4_1"),

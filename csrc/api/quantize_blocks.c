@@ -7,6 +7,7 @@
 #include "../formats/blocks.h"
 #include "../formats/codebook.h"
 #include "../formats/fp4.h"
+#include "../formats/gridblocks.h"
 #include "../formats/superblocks.h"
 #include "quantize.h"
 
@@ -35,6 +36,7 @@ static size_t encode(const struct qb_kernels *k, int block, int search, const fl
     if (block == QB_BLOCK_iq4_nl || block == QB_BLOCK_iq4_xs)
         return qb_codebook_quantize(k, block, search, x, w, count, to);
     if (block == QB_BLOCK_nvfp4) return qb_fp4_quantize(k, search, x, w, count, to);
+    if (qb_grid_has(block)) return qb_grid_quantize(k, block, search, x, w, count, to);
     return qb_super_quantize(k, block, search, x, w, count, to);
 }
 

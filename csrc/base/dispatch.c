@@ -27,6 +27,7 @@ static const struct qb_kernels tables[QB_ISA_COUNT] = {
         QB_TABLE_lanes(scalar)
         QB_TABLE_fixed(scalar)
         QB_TABLE_super(scalar)
+        QB_TABLE_nearest(scalar)
     },
 #if QB_X86
     [QB_ISA_avx2] = {
@@ -44,6 +45,7 @@ static const struct qb_kernels tables[QB_ISA_COUNT] = {
         QB_TABLE_lanes(avx2)
         QB_TABLE_fixed(avx2)
         QB_TABLE_super(avx2)
+        QB_TABLE_nearest(avx2)
     },
     [QB_ISA_avxvnni] = {
         QB_TABLE_pack(avx2)
@@ -60,6 +62,7 @@ static const struct qb_kernels tables[QB_ISA_COUNT] = {
         QB_TABLE_lanes(avx2)
         QB_TABLE_fixed(avx2)
         QB_TABLE_super(avx2)
+        QB_TABLE_nearest(avx2)
     },
     [QB_ISA_avx512] = {
         QB_TABLE_pack(avx512)
@@ -76,6 +79,7 @@ static const struct qb_kernels tables[QB_ISA_COUNT] = {
         QB_TABLE_lanes(avx2)
         QB_TABLE_fixed(avx2)
         QB_TABLE_super(avx2)
+        QB_TABLE_nearest(avx2)
     },
 #endif
 };

@@ -261,6 +261,26 @@ typedef void qb_beside_fn(const float *x, const float *w, size_t n, const struct
 typedef void qb_book_fn(const float *x, const float *w, size_t n, const float *inv, const float *levels,
                         float *a, float *b);
 
+// ---- family "nearest": points of grids --------------------------------------------------------------------
+
+// A grid: `count` points of 8 values (`dims`), whose fields of 2 bits are 0, 1 or 2, or of 4 values of 3 bits each,
+// the first lowest; in ascending order. Field l stands for levels[l], finite. start[h] .. start[h + 1]: the points
+// whose upper half, entry >> 8 or entry >> 6, is h.
+struct qb_grid {
+    const uint16_t *points;
+    unsigned count, dims, bits;
+    float levels[8];
+    uint16_t start[257];
+};
+
+// For each of `runs` runs of `dims` values, the number of the point nearest to x * inv, with weights: that of the
+// greatest sum of terms (w*level)*((t + t) - level), t = x*inv, and of equals the first. The terms f of 8 values are
+// added as ((f0+f1) + (f2+f3)) + ((f4+f5) + (f6+f7)), those of 4 as (f0+f1) + (f2+f3). points: in, any points, the
+// nearer the faster; out, what was found. And with g_i = w_i*level_i of it: a, b = the sums of g_i*x_i and
+// g_i*level_i, of 8 first i with i + 4, then (s0+s2) + (s1+s3). Every operation is rounded to float. No term is NaN.
+typedef void qb_nearest_fn(const struct qb_grid *grid, const float *x, const float *w, size_t runs, float inv,
+                           uint16_t *points, float *a, float *b);
+
 // ---- family "fixed": block types that are quantized by a fixed rule ------------------------------------
 
 // Writes `count` blocks of finite floats: csrc/README.md has the rules. Returns how many blocks there are
@@ -288,7 +308,8 @@ typedef size_t qb_block_encode_fn(const float *x, size_t count, uint8_t *blocks)
     X(grids)           \
     X(lanes)           \
     X(fixed)           \
-    X(super)
+    X(super)           \
+    X(nearest)
 
 struct qb_kernels {
 #define X(family) const char *family##_isa; // the tier whose file serves this family here
@@ -322,6 +343,7 @@ struct qb_kernels {
     qb_propose_fn *propose;
     qb_beside_fn *beside;
     qb_book_fn *book;
+    qb_nearest_fn *nearest;
     qb_block_codes_fn *block_codes[QB_BLOCK_COUNT]; // NULL: QB_BLOCK_NONE
     qb_block_params_fn *block_params[QB_BLOCK_COUNT];
     qb_block_lanes_fn *block_lanes[QB_BLOCK_COUNT]; // NULL: not taken apart
@@ -360,6 +382,7 @@ struct qb_kernels {
 #define QB_DECLARE_super(isa)                                                                     \
     qb_measure_fn qb_measure_##isa; qb_propose_fn qb_propose_##isa; qb_beside_fn qb_beside_##isa; \
     qb_book_fn qb_book_##isa;
+#define QB_DECLARE_nearest(isa) qb_nearest_fn qb_nearest_##isa;
 #define QB_FIXED_DECLARE(type, isa) qb_block_encode_fn qb_encode_##type##_##isa;
 #define QB_DECLARE_fixed(isa) QB_FIXED_TYPES(QB_FIXED_DECLARE, isa)
 
@@ -398,6 +421,7 @@ struct qb_kernels {
 #define QB_TABLE_super(isa)                                                                       \
     .super_isa = #isa, .measure = qb_measure_##isa, .propose = qb_propose_##isa, .beside = qb_beside_##isa, \
     .book = qb_book_##isa,
+#define QB_TABLE_nearest(isa) .nearest_isa = #isa, .nearest = qb_nearest_##isa,
 #define QB_FIXED_TABLE(type, isa) .block_encode[QB_BLOCK_##type] = qb_encode_##type##_##isa,
 #define QB_TABLE_fixed(isa) .fixed_isa = #isa, QB_FIXED_TYPES(QB_FIXED_TABLE, isa)
 

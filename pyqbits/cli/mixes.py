@@ -12,7 +12,6 @@ from typing import NamedTuple
 
 from pyqbits import gguf
 
-from ..formats import as_format
 from ..gguf.types import TYPES
 
 FLOATS = ("f32", "f16", "bf16")
@@ -111,8 +110,6 @@ def plan(file: gguf.File, choice: Choice) -> Plan:
         types[info.name] = fitting(wanted, info.shape[-1])
         if types[info.name] != wanted:
             fallbacks[wanted, types[info.name]] += 1
-        if types[info.name] not in FLOATS and types[info.name] != info.type:
-            check_writable(info.name, types[info.name])
     return Plan(types, fallbacks)
 
 
@@ -121,12 +118,6 @@ def fitting(type: str, columns: int) -> str:
     while columns % TYPES[type].block:
         type = FALLBACKS.get(type, "f16")
     return type
-
-
-def check_writable(name: str, type: str) -> None:
-    if not as_format(type).searches:
-        advice = f"--tensor-format '{name}=q8_0' or --pure may help"
-        raise ValueError(f"tensor {name!r} would get type {type}, which is read, not written: {advice}")
 
 
 def _wanted(info: gguf.TensorInfo, choice: Choice, model: "Model") -> str | None:

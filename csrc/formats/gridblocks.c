@@ -1,0 +1,308 @@
+// SPDX-License-Identifier: Apache-2.0
+// Blocks of 256 values that are points of a grid, of 8 or 4 values each, times an odd integer of the segment times
+// a unit of the block. First each segment alone: scales that put its extreme at various levels are tried, each with
+// the nearest points, which are fitted by least squares; what a fit takes off the squared error ranks it. Then the
+// block's unit, which gives the largest segment the outermost integer; and for each segment the integers beside its
+// scale. Grids of magnitudes are searched with the signs taken off; where the number of minus signs has to be even,
+// one sign of an odd group is wrong, at last the one with which the group errs least.
+#include "gridblocks.h"
+
+#include "../base/float16.h"
+#include "../kernels/grids.h"
+#include "affine.h"
+
+#include <float.h>
+#include <math.h>
+#include <string.h>
+
+enum { GROUP = 8, MOST_RUNS = 8, HUGE_BLOCK = 40 }; // values that share signs; runs of a segment; an exponent
+
+struct kind {
+    const uint16_t *points;
+    unsigned count, dims, bits;
+    float levels[2][8]; // iq1: moved up, moved down
+    size_t segments;
+    size_t moved; // runs that are moved together, 0: none ever are
+    int even;     // minus signs come in even numbers
+    int top;      // of the integers s, which stand for 2s + 1
+    float unit;   // what the block's half is multiplied by
+};
+
+#define EIGHTHS {{-7, 1, 9, 0}, {-9, -1, 7, 0}}
+#define IQ2_LEVELS {{8, 25, 43, 0}}
+static const struct kind kinds[QB_BLOCK_COUNT] = {
+    [QB_BLOCK_iq1_s] = {qb_grid_iq1, 2048, 8, 2, EIGHTHS, 8, 4, 0, 7, 0.125f},
+    [QB_BLOCK_iq1_m] = {qb_grid_iq1, 2048, 8, 2, EIGHTHS, 16, 1, 0, 7, 0.125f},
+    [QB_BLOCK_iq2_xxs] = {qb_grid_iq2_xxs, 256, 8, 2, IQ2_LEVELS, 8, 0, 1, 15, 0.125f},
+    [QB_BLOCK_iq2_xs] = {qb_grid_iq2_xs, 512, 8, 2, IQ2_LEVELS, 16, 0, 1, 15, 0.125f},
+    [QB_BLOCK_iq2_s] = {qb_grid_iq2_s, 1024, 8, 2, IQ2_LEVELS, 16, 0, 0, 15, 0.125f},
+    [QB_BLOCK_iq3_xxs] = {qb_grid_iq3_xxs, 256, 4, 3, {{4, 12, 20, 28, 36, 44, 52, 62}}, 8, 0, 1, 15, 0.25f},
+    [QB_BLOCK_iq3_s] = {qb_grid_iq3_s, 512, 4, 3, {{1, 3, 5, 7, 9, 11, 13, 15}}, 8, 0, 0, 15, 1.0f},
+};
+
+// Levels that a segment's extreme is put at, `candidates` from `first` on; then fits with the best scale so far;
+// and units of the block, of which the first gives the largest segment the outermost integer.
+struct effort {
+    int candidates;
+    float first, step;
+    int refinements, units;
+};
+static const struct effort efforts[QB_BLOCK_COUNT][2] = { // "mse", "best"
+    [QB_BLOCK_iq1_s] = {{3, 9, 4, 1, 1}, {16, 6, 1, 2, 5}},
+    [QB_BLOCK_iq1_m] = {{3, 8, 4, 1, 1}, {16, 6, 1, 2, 5}},
+    [QB_BLOCK_iq2_xxs] = {{6, 34, 6, 1, 1}, {24, 28, 2, 2, 5}},
+    [QB_BLOCK_iq2_xs] = {{6, 30, 6, 1, 1}, {24, 24, 2, 2, 5}},
+    [QB_BLOCK_iq2_s] = {{6, 30, 6, 1, 1}, {24, 24, 2, 2, 5}},
+    [QB_BLOCK_iq3_xxs] = {{6, 46, 6, 1, 1}, {24, 36, 2, 2, 5}},
+    [QB_BLOCK_iq3_s] = {{6, 11, 1.5f, 1, 1}, {24, 9, 0.5f, 2, 5}},
+};
+
+struct search {
+    const struct qb_kernels *k;
+    const struct kind *kind;
+    const struct effort *effort;
+    struct qb_grid grids[2];
+    size_t n, runs;                           // of a segment: values; points
+    float x[QB_GRID_BLOCK], w[QB_GRID_BLOCK]; // x without its signs, but for odd groups where kind->even
+    uint8_t signs[QB_GRID_BLOCK / GROUP];
+    uint16_t points[2][QB_GRID_POINTS]; // the last ones found in each grid: where the next search begins
+    double heft[QB_GRID_SEGMENTS];      // what the gains of segments count beside each other
+    double d[QB_GRID_SEGMENTS];         // best scales of segments
+};
+
+// Points of one segment, and sums of w*level*x and w*level*level.
+struct found {
+    double a, b;
+    uint16_t points[MOST_RUNS];
+    uint8_t down[MOST_RUNS];
+};
+
+static float usable_inverse(float d)
+{
+    const float inv = 1.0f / d;
+    return fabsf(inv) <= FLT_MAX ? inv : 0.0f;
+}
+
+static void open_grid(const struct kind *kind, int down, struct qb_grid *g)
+{
+    const unsigned half = kind->dims * kind->bits / 2;
+    *g = (struct qb_grid){kind->points, kind->count, kind->dims, kind->bits, {0}, {0}};
+    memcpy(g->levels, kind->levels[down], sizeof g->levels);
+    for (unsigned p = 0; p < kind->count; p++) g->start[(kind->points[p] >> half) + 1]++;
+    for (unsigned h = 0; h < 1u << half; h++) g->start[h + 1] = (uint16_t)(g->start[h + 1] + g->start[h]);
+}
+
+// ---- values in --------------------------------------------------------------------------------------------
+
+// The largest of each segment's weights is brought near 1; where all are zero they count as ones.
+static void stage_weights(struct search *s, const float *w)
+{
+    double any = 0;
+    for (size_t i = 0; i < s->kind->segments; i++) {
+        const size_t at = i * s->n;
+        const float even = w ? qb_weight_scale(qb_greatest_weight(w + at, s->n)) : 0;
+        for (size_t j = at; j < at + s->n; j++) s->w[j] = even != 0 ? w[j] * even : 1.0f;
+        s->heft[i] = even != 0 ? 1 / (double)even : 0;
+        any += s->heft[i];
+    }
+    for (size_t i = 0; any == 0 && i < s->kind->segments; i++) s->heft[i] = 1;
+}
+
+// Takes the signs of a group off; where their number has to be even, the value that matters least keeps a wrong one.
+static void fold(struct search *s, size_t group)
+{
+    float *const x = s->x + group * GROUP;
+    const float *const w = s->w + group * GROUP;
+    unsigned signs = 0;
+    int odd = 0, least = 0;
+    for (int i = 0; i < GROUP; i++) {
+        const int minus = x[i] < 0;
+        signs |= (unsigned)minus << i;
+        odd ^= minus;
+        x[i] = fabsf(x[i]);
+        if (w[i] * x[i] < w[least] * x[least]) least = i;
+    }
+    if (s->kind->even && odd) {
+        signs ^= 1u << least;
+        x[least] = -x[least];
+    }
+    s->signs[group] = (uint8_t)signs;
+}
+
+static float largest(const float *x, size_t n)
+{
+    float most = 0;
+    for (size_t i = 0; i < n; i++) most = fabsf(x[i]) > most ? fabsf(x[i]) : most;
+    return most;
+}
+
+// ---- segments ---------------------------------------------------------------------------------------------
+
+// Of points moved up and those moved down, the better ones.
+static void choose_moves(struct search *s, size_t at, float inv, const float a[2][MOST_RUNS],
+                         const float b[2][MOST_RUNS], struct found *f)
+{
+    for (size_t first = 0; first < s->runs; first += s->kind->moved) {
+        const size_t end = first + s->kind->moved;
+        double score[2] = {0, 0};
+        for (int down = 0; down < 2; down++)
+            for (size_t r = first; r < end; r++)
+                score[down] += 2 * (double)inv * (double)a[down][r] - (double)b[down][r];
+        const int down = score[1] > score[0];
+        for (size_t r = first; r < end; r++) {
+            f->a += (double)a[down][r];
+            f->b += (double)b[down][r];
+            f->points[r] = s->points[down][at + r];
+            f->down[r] = (uint8_t)down;
+        }
+    }
+}
+
+static void look(struct search *s, size_t segment, float inv, struct found *f)
+{
+    const size_t at = segment * s->runs;
+    const float *const x = s->x + segment * s->n, *const w = s->w + segment * s->n;
+    float a[2][MOST_RUNS], b[2][MOST_RUNS];
+    f->a = f->b = 0;
+    s->k->nearest(&s->grids[0], x, w, s->runs, inv, s->points[0] + at, a[0], b[0]);
+    if (s->kind->moved) {
+        s->k->nearest(&s->grids[1], x, w, s->runs, inv, s->points[1] + at, a[1], b[1]);
+        choose_moves(s, at, inv, (const float(*)[MOST_RUNS])a, (const float(*)[MOST_RUNS])b, f);
+        return;
+    }
+    for (size_t r = 0; r < s->runs; r++) {
+        f->a += (double)a[0][r];
+        f->b += (double)b[0][r];
+    }
+    memcpy(f->points, s->points[0] + at, s->runs * sizeof *f->points);
+    memset(f->down, 0, sizeof f->down);
+}
+
+// The scale of least squares, of all that are tried.
+static double best_scale(struct search *s, size_t segment)
+{
+    const float most = largest(s->x + segment * s->n, s->n);
+    double best = 0, d = 0;
+    struct found f;
+    for (int i = 0; i < s->effort->candidates + s->effort->refinements; i++) {
+        const int plain = s->effort->units > 1 && i == 0; // all values alike: they may all be the lowest level
+        const float level = plain ? fabsf(s->kind->levels[0][0]) : s->effort->first + (float)i * s->effort->step;
+        look(s, segment, usable_inverse(i < s->effort->candidates ? most / level : (float)d), &f);
+        const double fitted = f.a / f.b, gain = f.a * fitted;
+        if (!(gain > best) || !(fitted > 0)) continue;
+        best = gain;
+        d = fitted;
+    }
+    return d;
+}
+
+// The integer beside d / unit that takes most off, which is returned.
+static double choose_integer(struct search *s, size_t segment, float unit, int *scale, struct found *kept)
+{
+    const float steps = ((float)s->d[segment] * usable_inverse(unit) - 1.0f) * 0.5f, top = (float)s->kind->top;
+    const int nearest = (int)rintf(steps > 0 ? steps < top ? steps : top : 0);
+    double best = -DBL_MAX;
+    for (int i = 0; i < 3; i++) {
+        const int tried = nearest + (i == 2 ? -1 : i);
+        if (tried < 0 || tried > s->kind->top) continue;
+        struct found f;
+        const float d = unit * (float)(2 * tried + 1);
+        look(s, segment, usable_inverse(d), &f);
+        const double gain = (double)d * (2 * f.a - (double)d * f.b);
+        if (!(gain > best)) continue;
+        best = gain;
+        *scale = tried;
+        *kept = f;
+    }
+    return best;
+}
+
+// ---- the block --------------------------------------------------------------------------------------------
+
+// Tries every sign of an odd group as the wrong one.
+static void choose_sign(struct search *s, size_t group, float inv, struct qb_grid_block *out)
+{
+    float *const x = s->x + group * GROUP;
+    const float *const w = s->w + group * GROUP;
+    const size_t runs = GROUP / s->kind->dims;
+    int wrong = -1;
+    for (int i = 0; i < GROUP; i++)
+        if (x[i] < 0) wrong = i;
+    if (wrong < 0) return;
+    const unsigned right = s->signs[group] ^ 1u << wrong;
+    x[wrong] = -x[wrong];
+    double best = -DBL_MAX;
+    uint16_t points[2] = {out->points[group * runs], out->points[group * runs + runs - 1]};
+    for (int i = 0; i < GROUP; i++) {
+        float a[2] = {0, 0}, b[2] = {0, 0};
+        x[i] = -x[i];
+        s->k->nearest(&s->grids[0], x, w, runs, inv, points, a, b);
+        x[i] = -x[i];
+        const double score = 2 * (double)inv * ((double)a[0] + (double)a[1]) - ((double)b[0] + (double)b[1]);
+        if (!(score > best)) continue;
+        best = score;
+        out->signs[group] = (uint8_t)(right ^ 1u << i);
+        memcpy(out->points + group * runs, points, runs * sizeof *points);
+    }
+    x[wrong] = -x[wrong];
+}
+
+static void choose_unit(struct search *s, struct qb_grid_block *out)
+{
+    const struct kind *const t = s->kind;
+    double most = 0, best = -DBL_MAX;
+    for (size_t i = 0; i < t->segments; i++) most = s->d[i] > most ? s->d[i] : most;
+    for (int u = 0; u < s->effort->units; u++) {
+        struct found f[QB_GRID_SEGMENTS];
+        int scales[QB_GRID_SEGMENTS] = {0};
+        const double less = u % 2 ? -(u / 2) - 1 : u / 2; // 0, -1, 1, -2 ...
+        const uint16_t half = qb_f32_to_f16((float)(most / ((2 * t->top + 1 - less) * (double)t->unit)));
+        const float unit = qb_f16_to_f32(half) * t->unit;
+        double all = 0;
+        for (size_t i = 0; i < t->segments; i++) all += s->heft[i] * choose_integer(s, i, unit, &scales[i], &f[i]);
+        if (u && !(all > best)) continue;
+        best = all;
+        out->d = half;
+        memcpy(out->scales, scales, sizeof scales);
+        for (size_t i = 0; i < t->segments; i++) {
+            memcpy(out->points + i * s->runs, f[i].points, s->runs * sizeof *f->points);
+            for (size_t r = 0; t->moved && r < s->runs; r++) s->signs[i * s->runs + r] = f[i].down[r];
+        }
+    }
+    memcpy(out->signs, s->signs, sizeof s->signs);
+}
+
+// Returns whether the block's half is finite.
+static int quantize_block(struct search *s, const float *x, const float *w, struct qb_grid_block *out)
+{
+    const struct kind *const t = s->kind;
+    if (!(largest(x, QB_GRID_BLOCK) < ldexpf(1, HUGE_BLOCK))) return 0;
+    memcpy(s->x, x, sizeof s->x);
+    stage_weights(s, w);
+    for (size_t g = 0; !t->moved && g < QB_GRID_BLOCK / GROUP; g++) fold(s, g);
+    for (size_t i = 0; i < t->segments; i++) s->d[i] = best_scale(s, i);
+    choose_unit(s, out);
+    if ((out->d & 0x7FFF) >= 0x7C00) return 0;
+    for (size_t g = 0; t->even && g < QB_GRID_BLOCK / GROUP; g++) {
+        const float d = qb_f16_to_f32(out->d) * t->unit * (float)(2 * out->scales[g * GROUP / s->n] + 1);
+        choose_sign(s, g, usable_inverse(d), out);
+    }
+    return 1;
+}
+
+int qb_grid_has(int block) { return kinds[block].count != 0; }
+
+size_t qb_grid_quantize(const struct qb_kernels *k, int block, int search, const float *x, const float *w,
+                        size_t count, uint8_t *out)
+{
+    struct search s = {.k = k, .kind = &kinds[block], .effort = &efforts[block][search == QB_SEARCH_BEST]};
+    s.n = QB_GRID_BLOCK / s.kind->segments;
+    s.runs = s.n / s.kind->dims;
+    for (int down = 0; down < (s.kind->moved ? 2 : 1); down++) open_grid(s.kind, down, &s.grids[down]);
+    for (size_t i = 0; i < count; i++, out += qb_block_type_of(block)->bytes) {
+        struct qb_grid_block found;
+        if (!quantize_block(&s, x + i * QB_GRID_BLOCK, w ? w + i * QB_GRID_BLOCK : NULL, &found)) return i;
+        qb_grid_pack(block, &found, out);
+    }
+    return count;
+}

@@ -1,0 +1,103 @@
+// SPDX-License-Identifier: Apache-2.0
+// Family "nearest": points of grids made up here. The scalar kernel is held against sums in double over all points,
+// the others against scalar, whatever guess they begin with.
+#include "checkasm.h"
+#include "floats.h"
+
+#include <math.h>
+#include <string.h>
+
+enum { MOST_POINTS = 2048, MOST_RUNS = 9 };
+
+static struct buffer xs, ws;
+
+struct problem {
+    uint16_t points[MOST_POINTS];
+    struct qb_grid grid;
+    const float *x, *w;
+    size_t runs;
+    float inv;
+};
+
+// Every point with some probability, so that they ascend.
+static void any_grid(struct problem *p)
+{
+    const unsigned eights = ck_below(2), keep = 1 + ck_below(30), half = eights ? 8 : 6;
+    p->grid = (struct qb_grid){.points = p->points, .dims = eights ? 8 : 4, .bits = eights ? 2 : 3};
+    for (unsigned entry = 0; entry < (1u << 2 * half) && p->grid.count < MOST_POINTS; entry++) {
+        if (eights && (entry & entry >> 1 & 0x5555)) continue; // a field that is 3
+        if (ck_below(30) < keep) p->points[p->grid.count++] = (uint16_t)entry;
+    }
+    if (!p->grid.count) p->grid.count = 1, p->points[0] = 0;
+    for (unsigned l = 0; l < 8; l++) p->grid.levels[l] = (float)ck_below(60) - (ck_below(2) ? 20.0f : 0.0f);
+    for (unsigned i = 0; i < p->grid.count; i++) p->grid.start[(p->points[i] >> half) + 1]++;
+    for (unsigned h = 0; h < 1u << half; h++) p->grid.start[h + 1] = (uint16_t)(p->grid.start[h + 1] + p->grid.start[h]);
+}
+
+static void any_problem(struct problem *p)
+{
+    any_grid(p);
+    p->runs = 1 + ck_below(MOST_RUNS);
+    const size_t n = p->runs * p->grid.dims;
+    float *const x = place_floats(&xs, n, ck_below(2) ? CK_END : (int)ck_below(16));
+    float *const w = place_floats(&ws, n, ck_below(2) ? CK_END : (int)ck_below(16));
+    fill_floats(x, n, FLOATS_NORMAL);
+    const int ties = ck_below(4) == 0, plain = ck_below(2) != 0;
+    for (size_t i = 0; i < n; i++) {
+        if (ties) x[i] = (float)ck_below(16) - 8;
+        w[i] = plain ? 1 : ck_below(8) ? (float)ck_below(1 << 20) * 0x1p-20f : 0;
+    }
+    p->x = x;
+    p->w = w;
+    p->inv = ck_below(16) == 0 ? 0 : ties ? 1.0f : (float)(1 + ck_below(60));
+}
+
+static double score_of(const struct problem *p, size_t run, unsigned point)
+{
+    const unsigned mask = (1u << p->grid.bits) - 1;
+    double score = 0;
+    for (unsigned i = 0; i < p->grid.dims; i++) {
+        const size_t at = run * p->grid.dims + i;
+        const double level = p->grid.levels[p->points[point] >> p->grid.bits * i & mask];
+        score += (double)p->w[at] * level * (2 * (double)p->x[at] * (double)p->inv - level);
+    }
+    return score;
+}
+
+// No point is better than what was found, but for rounding.
+static void check_scores(const struct problem *p, const uint16_t *found, const float *a, const float *b)
+{
+    for (size_t r = 0; r < p->runs; r++) {
+        double best = -INFINITY, scale = 1;
+        for (unsigned i = 0; i < p->grid.count; i++) best = fmax(best, score_of(p, r, i));
+        for (unsigned i = 0; i < p->grid.dims; i++) {
+            const double t = fabs((double)(p->x[r * p->grid.dims + i] * p->inv));
+            scale += (double)p->w[r * p->grid.dims + i] * 60 * (2 * t + 60);
+        }
+        const double score = score_of(p, r, found[r]);
+        ck_true("the nearest point", found[r] < p->grid.count && best - score <= 1e-6 * scale);
+        ck_true("its sums", fabs(2 * (double)a[r] * (double)p->inv - (double)b[r] - score) <= 1e-6 * scale);
+    }
+}
+
+static void check(const struct qb_kernels *ref, const struct qb_kernels *test)
+{
+    if (!ck_kernel("nearest")) return;
+    for (int i = 0; i < 1500; i++) {
+        if (ck_skip()) continue;
+        struct problem p;
+        any_problem(&p);
+        ck_case("points=%u dims=%u runs=%zu", p.grid.count, p.grid.dims, p.runs);
+        uint16_t want[MOST_RUNS] = {0}, got[MOST_RUNS];
+        float sums[2][2 * MOST_RUNS] = {{0}};
+        for (size_t r = 0; r < p.runs; r++) got[r] = (uint16_t)ck_below(p.grid.count);
+        ref->nearest(&p.grid, p.x, p.w, p.runs, p.inv, want, sums[0], sums[0] + MOST_RUNS);
+        test->nearest(&p.grid, p.x, p.w, p.runs, p.inv, got, sums[1], sums[1] + MOST_RUNS);
+        ck_same("points", (const uint8_t *)want, (const uint8_t *)got, p.runs * sizeof *want);
+        same_floats("sums", sums[0], sums[1], p.runs);
+        same_floats("sums of squares", sums[0] + MOST_RUNS, sums[1] + MOST_RUNS, p.runs);
+        if (ref == test) check_scores(&p, got, sums[1], sums[1] + MOST_RUNS);
+    }
+}
+
+const struct suite suite_nearest = {"nearest", QB_FAMILY_nearest, check, NULL};
