@@ -118,7 +118,7 @@ static int params_of_groups(struct qb_job *j, size_t row, size_t col, const floa
 }
 
 // Of every two lines one: processors fetch the other with it.
-static void fetch_third(const float *x, size_t n, size_t third)
+void qb_fetch_third(const float *x, size_t n, size_t third)
 {
     for (size_t i = third * n / 3; i < (third + 1) * n / 3; i += 128 / sizeof *x) QB_PREFETCH(x + i);
 }
@@ -138,13 +138,13 @@ static int quantize_groups(struct qb_job *j, size_t row, size_t col, size_t n, s
     // The next tile comes from memory while this one is computed, a third at a time: more lines at once
     // than the core can wait for would hold it up.
     const size_t ahead = x == w->tile ? 0 : n;
-    fetch_third(x + n, ahead, 0);
+    qb_fetch_third(x + n, ahead, 0);
     status = params_of_groups(j, row, col, x, n, group);
     if (status) return status;
     if (j->search != QB_SEARCH_RTN) qb_job_search(j, row, col, x, n, group);
-    fetch_third(x + n, ahead, 1);
+    qb_fetch_third(x + n, ahead, 1);
     qb_job_encode(j, x, n, group, 0);
-    fetch_third(x + n, ahead, 2);
+    qb_fetch_third(x + n, ahead, 2);
     qb_job_store(j, at, qb_ceil_div(n, group));
     return QB_OK;
 }

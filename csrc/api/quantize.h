@@ -47,6 +47,9 @@ const float *qb_job_floats(struct qb_job *j, size_t row, size_t col, size_t n, i
 // Codes of x[0..n), whose groups' parameters start at the first-th, to the packed row.
 void qb_job_encode(struct qb_job *j, const float *x, size_t n, size_t group, size_t first);
 
+// A hint to fetch one of three parts of n floats.
+void qb_fetch_third(const float *x, size_t n, size_t third);
+
 // The first n parameters to the output, as those of groups from the at-th on.
 void qb_job_store(struct qb_job *j, size_t at, size_t n);
 

@@ -14,7 +14,7 @@
 #include <math.h>
 #include <stdlib.h>
 
-enum { TILE = 2048 }; // elements, a multiple of any block's
+enum { TILE = 1024 }; // elements, a multiple of any block's, and of what searches do side by side
 
 struct outcome {
     int status;
@@ -46,10 +46,13 @@ static int encode_tile(struct qb_job *j, const struct encoding *all, size_t row,
     int status;
     const float *const x = qb_job_floats(j, row, col, n, &status);
     if (status) return status;
+    const size_t ahead = x == j->work->tile ? 0 : n; // the next tile comes while this one is encoded
+    for (size_t third = 0; third < 3; third++) qb_fetch_third(x + n, ahead, third);
     uint8_t *const to = j->out.codes + row * all->row_bytes + qb_block_bytes(&j->out.format, col);
     const int block = j->out.format.block;
     const float *const w = j->importance ? j->importance + row * j->importance_stride + col : NULL;
-    const size_t done = encode(j->k, block, j->search, x, w, count, to);
+    const size_t done = encode(j->k, block, j->search, x, w, count, j->streamed ? j->work->packed : to);
+    if (j->streamed) j->k->stream(j->work->packed, done * all->type->bytes, to);
     if (done == count) return QB_OK;
     size_t most = done * elements;
     for (size_t i = most; i < (done + 1) * elements; i++)
@@ -70,6 +73,7 @@ static void encode_part(void *context, size_t part, size_t parts)
     const size_t tiles = j.x.rows * all->tiles_a_row, end = qb_part_start(tiles, 1, part + 1, parts);
     for (size_t t = qb_part_start(tiles, 1, part, parts); t < end && !outcome->status; t++)
         outcome->status = encode_tile(&j, all, t / all->tiles_a_row, t % all->tiles_a_row * TILE);
+    if (j.streamed) j.k->fence();
     free(j.work);
 }
 
@@ -85,6 +89,7 @@ int qb_quantize_blocks(const struct qb_job *job)
     }
     all.tiles_a_row = qb_ceil_div(x->cols, TILE);
     all.row_bytes = qb_block_bytes(&job->out.format, x->cols);
+    all.job.streamed = x->rows * all.row_bytes > QB_STREAM_BYTES;
     const qb_fpenv env = qb_fpenv_enter();
     const size_t work = job->search == QB_SEARCH_RTN ? size : 16 * size;
     const size_t parts = qb_parts(x->rows * x->cols * work, x->rows * all.tiles_a_row);

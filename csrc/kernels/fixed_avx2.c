@@ -65,12 +65,14 @@ QB_INLINE struct ends ends_of(const float *x, size_t n)
     return (struct ends){_mm_cvtss_f32(two), _mm_cvtss_f32(_mm_movehdup_ps(two))};
 }
 
-// The first value of largest magnitude: one of two that are equal has to be looked for.
+// The first value of largest magnitude: one of two that are equal has to be looked for. Otherwise its sign is
+// chance, which no branch should depend on.
 QB_INLINE float first_extreme(const float *x, size_t n)
 {
     const struct ends e = ends_of(x, n);
     if (e.hi == e.minus_lo) return extreme_of(x, n);
-    return e.hi > e.minus_lo ? e.hi : -e.minus_lo;
+    const __m128 hi = _mm_set_ss(e.hi), minus_lo = _mm_set_ss(e.minus_lo), lo = _mm_set_ss(-e.minus_lo);
+    return _mm_cvtss_f32(_mm_blendv_ps(lo, hi, _mm_cmpgt_ss(hi, minus_lo)));
 }
 
 QB_INLINE float amax(const float *x, size_t n)
