@@ -46,16 +46,19 @@ static void load_sums(const struct multiplication *job, float *acc, size_t row, 
             acc[c * QB_LANES + r] = job->out.to[(ptrdiff_t)c * job->out.n + (ptrdiff_t)(row + r) * job->out.m];
 }
 
-static void store_sums(const struct multiplication *job, const float *acc, size_t row, size_t rows)
+static inline void store_column(const float *acc, size_t rows, int bad, float *to, ptrdiff_t step)
 {
     const float nan = qb_bits_float(0x7FC00000u);
+    for (size_t r = 0; r < rows; r++) to[(ptrdiff_t)r * step] = bad || isnan(acc[r]) ? nan : acc[r];
+}
+
+static void store_sums(const struct multiplication *job, const float *acc, size_t row, size_t rows)
+{
     for (size_t c = 0; c < job->x->cols; c++) {
         float *const to = job->out.to + (ptrdiff_t)c * job->out.n + (ptrdiff_t)row * job->out.m;
         const int bad = qb_atomic_load((qb_atomic_int *)&job->x->bad[c]);
-        for (size_t r = 0; r < rows; r++) {
-            const float sum = acc[c * QB_LANES + r];
-            to[(ptrdiff_t)r * job->out.m] = bad || isnan(sum) ? nan : sum;
-        }
+        if (job->out.m == 1) store_column(acc + c * QB_LANES, rows, bad, to, 1); // which becomes vectors
+        else store_column(acc + c * QB_LANES, rows, bad, to, job->out.m);
     }
 }
 

@@ -5,6 +5,7 @@
 #include "../base/checked.h"
 #include "../formats/stored.h"
 #include "../qbits.h"
+#include "prepared.h"
 
 // ---- packing ---------------------------------------------------------------------------------------
 
@@ -57,9 +58,11 @@ int qb_matmul_rows(const qb_matrix *q, const void *x, size_t n, int planes, void
 int qb_prepared_matmul_rows(const qb_prepared *p, const void *x, size_t n, int planes, void *out)
 {
     qb_floats rows;
-    const int status = rows_of(x, n, p->cols, out, p->rows, &rows);
+    struct qb_panel_layout layout;
+    const int unfit = qb_prepared_check(&p->format, p->rows, p->cols, &layout);
+    const int status = unfit ? unfit : rows_of(x, n, p->cols, out, p->rows, &rows);
     if (status) return status;
-    const size_t bytes = qb_prepared_bytes(&p->format, p->rows, p->cols);
+    const size_t bytes = layout.bytes * qb_ceil_div(p->rows, QB_LANES);
     if (qb_overlap(out, n * p->rows * sizeof(float), p->panels, bytes)) return QB_ERR_ARGUMENT;
-    return qb_prepared_matmul(p, &rows, planes, out, (ptrdiff_t)p->rows, 1);
+    return qb_prepared_multiply(p, &layout, &rows, planes, out, (ptrdiff_t)p->rows, 1);
 }

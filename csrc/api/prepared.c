@@ -127,7 +127,7 @@ void qb_prepared_piece(const struct qb_kernels *k, const struct qb_panel_layout 
 
 struct source {
     const qb_prepared *p;
-    struct qb_panel_layout layout;
+    const struct qb_panel_layout *layout;
 };
 
 static void load_piece(const struct qb_weights *w, void *state, const struct qb_stretch *x, size_t row, size_t s,
@@ -135,7 +135,7 @@ static void load_piece(const struct qb_weights *w, void *state, const struct qb_
 {
     (void)state;
     const struct source *const source = w->self;
-    const struct qb_panel_layout *const layout = &source->layout;
+    const struct qb_panel_layout *const layout = source->layout;
     const uint8_t *const panel = source->p->panels + row / QB_LANES * layout->bytes;
     qb_prepared_piece(w->kernels, layout, w->format, panel, x, s, end, unit, piece);
 }
@@ -147,20 +147,26 @@ static size_t octet_segments(const struct qb_panel_layout *layout, const qb_form
     return halves_stay(format, &layout->cut) ? SIZE_MAX / 2 : QB_PIECE_SEGMENTS;
 }
 
-int qb_prepared_matmul(const qb_prepared *p, const qb_floats *x, int planes, float *out, ptrdiff_t out_n,
-                       ptrdiff_t out_m)
+int qb_prepared_multiply(const qb_prepared *p, const struct qb_panel_layout *layout, const qb_floats *x, int planes,
+                         float *out, ptrdiff_t out_n, ptrdiff_t out_m)
 {
-    struct source source = {.p = p};
-    const int status = qb_prepared_check(&p->format, p->rows, p->cols, &source.layout);
-    if (status) return status;
+    const struct source source = {p, layout};
     if (planes < 1 || planes > 3 || !qb_float_bytes(x->dtype) || x->cols != p->cols) return QB_ERR_ARGUMENT;
     const struct qb_weights w = {.kernels = qb_kernels_now(),
                                  .self = &source,
                                  .format = &p->format,
                                  .rows = p->rows,
-                                 .cut = source.layout.cut,
-                                 .row_bytes = source.layout.bytes / QB_LANES,
-                                 .octet_segments = octet_segments(&source.layout, &p->format, x->rows * (size_t)planes),
+                                 .cut = layout->cut,
+                                 .row_bytes = layout->bytes / QB_LANES,
+                                 .octet_segments = octet_segments(layout, &p->format, x->rows * (size_t)planes),
                                  .load = load_piece};
     return qb_multiply(&w, x, planes, out, out_n, out_m);
+}
+
+int qb_prepared_matmul(const qb_prepared *p, const qb_floats *x, int planes, float *out, ptrdiff_t out_n,
+                       ptrdiff_t out_m)
+{
+    struct qb_panel_layout layout;
+    const int status = qb_prepared_check(&p->format, p->rows, p->cols, &layout);
+    return status ? status : qb_prepared_multiply(p, &layout, x, planes, out, out_n, out_m);
 }
