@@ -26,16 +26,24 @@ def cases(sizes: Sizes) -> Iterator[Case]:
     size = f"{rows}x{columns}, N=1"
     for name in (*(f"int{bits}_g32" for bits in BITS), *BLOCKS):
         for activations in ("int24", "int8"):
-            yield Case("gemv", f"{name} {activations}", size, READ, product(sizes.matrix, name, activations))
+            for threads in (1, 2) if name == "int4_g32" else (1,):
+                what, run = f"{name} {activations}", product(sizes.matrix, name, activations, threads)
+                yield Case("gemv", what, size + on(threads), READ, run, threads)
     for name in ("int2_g32", "int4_g32", "int8_g32", "uint3_g64", "int4_row"):
-        yield Case("prepare", name, f"{rows}x{columns}", COPY, preparing(sizes.matrix, name))
+        for threads in (1, 2):
+            size = f"{rows}x{columns}{on(threads)}"
+            yield Case("prepare", name, size, COPY, preparing(sizes.matrix, name), threads)
     odd = (rows + 1, columns + 4)
     for even_batch, batch in BATCHES:
         what = f"{odd[0]}x{odd[1]}, N={batch}"
         yield Case("odd shape", "int4_g32 int8", what, ROUND, shapes(sizes.matrix, even_batch, odd, batch))
 
 
-def product(matrix: tuple[int, int], name: str, activations: str) -> Prepare:
+def on(threads: int) -> str:
+    return f", {threads} threads" if threads > 1 else ""
+
+
+def product(matrix: tuple[int, int], name: str, activations: str, threads: int) -> Prepare:
     def prepare() -> tuple[Function, Function]:
         p = qb.quantize(floats(*matrix), name).prepare()
         more = ROTATED // p.nbytes if p.nbytes > 1 << 20 else 0
@@ -48,7 +56,7 @@ def product(matrix: tuple[int, int], name: str, activations: str) -> Prepare:
             for copy in copies:
                 qb.matmul(copy, x, activations=activations, out=out)
 
-        return run, reading(words)
+        return run, reading(words, threads)
 
     return prepare
 

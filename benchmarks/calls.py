@@ -14,7 +14,7 @@ import numpy as np
 import pyqbits as qb
 from pyqbits._native import ffi, lib
 
-from .timing import one_thread
+from .timing import threads
 
 CALLS = 50  # in a sample
 SIZE = 64
@@ -86,7 +86,7 @@ def main() -> None:
     arguments = parser.parse_args()
     lines = ROWS.strip().splitlines()
     statements = [line.strip() for line in lines if line.startswith("    ")]
-    with one_thread():
+    with threads(1):
         found = dict(zip(statements, least_ns(statements, arguments.rounds), strict=True))
     for line in lines:
         time = found.get(line.strip())

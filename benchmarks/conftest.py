@@ -44,7 +44,7 @@ def check(benchmark, request):
     def run(case: cases.Case, isa: str) -> None:
         comparison = case.compare(isa)
         benchmark.group = f"{case.operation} {case.size}"
-        with qb.use_isa(isa), timing.one_thread():
+        with qb.use_isa(isa), timing.threads(1):
             benchmark.pedantic(comparison.sample_run, setup=comparison.sample_reference, rounds=rounds)
         benchmark.extra_info.update(report.record(case, isa, comparison.result()))
         request.config.stash[RECORDS].append(dict(benchmark.extra_info))

@@ -198,7 +198,7 @@ def main(arguments: list[str] | None = None) -> None:
     rows, found = rows_of_values(options.model or find_model(), (options.rows, SHAPE[1])), []
     head = ["type", "bpw", "search", "M values/s", "x ggml", *(f"{kind} dB (ggml)" for kind in rows)]
     print(line(head), line(["---"] * len(head)), sep="\n")
-    with timing.one_thread():
+    with timing.threads(1):
         for row in measure(options.types, rows, options.rounds):
             print(line(row.cells()), flush=True)
             found.append(row)

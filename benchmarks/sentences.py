@@ -230,7 +230,7 @@ def main(arguments: list[str] | None = None) -> None:
     sentences = read_sentences()
     print(f"{len(sentences)} sentences, activations {options.activations}, tier {qb.isa()}, one thread")
     with contextlib.ExitStack() as stack:
-        stack.enter_context(timing.one_thread())
+        stack.enter_context(timing.threads(1))
         difference = model.published_difference()
         print(f"float32 encoder: within {difference:.5f} of the published similarities\n")
         if difference > 1e-3:

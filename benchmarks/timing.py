@@ -3,7 +3,8 @@
 A machine's speed drifts by tens of per cent from minute to minute, so a time alone says little. Here each
 round times the reference and the function one right after the other, each called often enough to fill
 `SAMPLE_SECONDS`, and the result is the median over rounds of the quotient of the two. Time is processor time
-of the process, so that other programs count only by what they take from caches and memory.
+of the process, so that other programs count only by what they take from caches and memory; with several
+threads it is time on the clock.
 """
 
 from __future__ import annotations
@@ -22,6 +23,7 @@ SAMPLE_SECONDS = 0.002
 ROUNDS = 15
 PAGE = 4096
 LINE = 64
+Clock = Callable[[], float]
 
 
 class Comparison:
@@ -31,19 +33,23 @@ class Comparison:
     ----------
     run, reference : callable
         What to time. Both are called once at the start, so that memory is mapped and code is warm.
+    clock : callable
+        Gives the time in seconds.
     """
 
-    def __init__(self, run: Callable[[], object], reference: Callable[[], object]) -> None:
-        self.run, self.reference = run, reference
-        self.run_calls, self.reference_calls = calls_to_fill(run), calls_to_fill(reference)
+    def __init__(
+        self, run: Callable[[], object], reference: Callable[[], object], clock: Clock = time.process_time
+    ) -> None:
+        self.run, self.reference, self.clock = run, reference, clock
+        self.run_calls, self.reference_calls = calls_to_fill(run, clock), calls_to_fill(reference, clock)
         self.run_seconds: list[float] = []
         self.reference_seconds: list[float] = []
 
     def sample_run(self) -> None:
-        self.run_seconds.append(seconds_per_call(self.run, self.run_calls))
+        self.run_seconds.append(seconds_per_call(self.run, self.run_calls, self.clock))
 
     def sample_reference(self) -> None:
-        self.reference_seconds.append(seconds_per_call(self.reference, self.reference_calls))
+        self.reference_seconds.append(seconds_per_call(self.reference, self.reference_calls, self.clock))
 
     def rounds(self, count: int = ROUNDS) -> Comparison:
         for _ in range(count):
@@ -79,18 +85,18 @@ class Result:
     rounds: int
 
 
-def seconds_per_call(function: Callable[[], object], calls: int) -> float:
-    start = time.process_time()
+def seconds_per_call(function: Callable[[], object], calls: int, clock: Clock = time.process_time) -> float:
+    start = clock()
     for _ in range(calls):
         function()
-    return (time.process_time() - start) / calls
+    return (clock() - start) / calls
 
 
-def calls_to_fill(function: Callable[[], object]) -> int:
+def calls_to_fill(function: Callable[[], object], clock: Clock = time.process_time) -> int:
     """How many calls take about `SAMPLE_SECONDS`."""
     function()
     calls = 1
-    while (spent := seconds_per_call(function, calls) * calls) < SAMPLE_SECONDS / 2:
+    while (spent := seconds_per_call(function, calls, clock) * calls) < SAMPLE_SECONDS / 2:
         calls *= 2
     return max(1, round(calls * SAMPLE_SECONDS / spent))
 
@@ -112,9 +118,9 @@ OUTPUT_LINE = 8
 
 
 @contextlib.contextmanager
-def one_thread() -> Iterator[None]:
-    """Keeps the library and NumPy's linear algebra on one thread."""
+def threads(count: int) -> Iterator[None]:
+    """Keeps the library and NumPy's linear algebra on so many threads."""
     import threadpoolctl
 
-    with threadpoolctl.threadpool_limits(1), qb.threads(1):
+    with threadpoolctl.threadpool_limits(count), qb.threads(count):
         yield
