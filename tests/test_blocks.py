@@ -308,16 +308,20 @@ def test_searches_err_less_than_ggml(name):
         assert best > plain + (0.004 if name == "nvfp4" else 0.02)  # which has few scales to choose from
 
 
+# Rows of few different values, where ggml's scales happen to come nearer once they are rounded; and one that
+# the type cannot hold.
+ERR_MORE = {("q2_K", "pm_ties"), ("q5_K", "ternary"), ("q6_K", "constant_pos"), ("nvfp4", "outlier")}
+
+
 @pytest.mark.parametrize("name", SEARCHED)
 def test_searches_err_less_than_ggml_on_its_own_rows(vectors, name):
-    rows = {"normal", "zeros", "outlier", "all_negative", "f16_subnormal_scale", "quarter_steps", "uniform01"}
-    if name == "nvfp4":  # which cannot hold it
-        rows -= {"outlier"}
+    undefined = {"f32_subnormal", "f16_overflow_scale"}
     for x, row, packed in zip(vectors["x"], vectors["row_names"], vectors[f"packed/{name}"], strict=True):
-        if row in rows:
-            other = qb.QArray.from_bytes(packed, name, (256,))
-            ours = qb.compare(x, qb.quantize(x, name, search="best"))
-            assert ours.sum_ee <= qb.compare(x, other).sum_ee, row
+        if row in undefined or (name, row) in ERR_MORE:
+            continue
+        other = qb.QArray.from_bytes(packed, name, (256,))
+        ours = qb.compare(x, qb.quantize(x, name, search="best"))
+        assert ours.sum_ee <= qb.compare(x, other).sum_ee, row
 
 
 @pytest.mark.parametrize("name", SEARCHED)
@@ -356,13 +360,14 @@ def test_searches_weigh_errors(name, rng):
 @pytest.mark.parametrize("name", SEARCHED)
 def test_searches_find_what_blocks_hold(name, rng):
     """Values that a block holds exactly come back nearly so: all positive, all negative, constant, zero."""
-    x = np.zeros((4, 256), np.float32)
+    x = np.zeros((5, 256), np.float32)
     x[0] = rng.integers(1, 4, 256) * 0.25
     x[1] = -x[0]
     x[2] = 3.5
+    x[4] = -3.5
     got = qb.quantize(x, name).dequantize()
     assert np.abs(got - x).max() < 0.2 and not got[3].any()
-    assert np.allclose(got[2], 3.5, rtol=2e-3)
+    assert np.allclose(got[[2, 4]], x[[2, 4]], rtol=2e-3)
 
 
 @pytest.mark.parametrize("weighted", [False, True])

@@ -228,7 +228,7 @@ typedef void qb_block_lanes_fn(const uint8_t *fields, size_t count, float *d, fl
 
 // What is known of QB_LANES segments side by side (lanes as in family "search"), and the best so far.
 struct qb_segments {
-    float lo[QB_LANES], hi[QB_LANES];       // least value or 0, greatest value or 0
+    float lo[QB_LANES], hi[QB_LANES];       // least value or 0, greatest value
     double weight[QB_LANES], sum[QB_LANES]; // of w and of w*x, in index order (w NULL: ones)
     double gain[QB_LANES], d[QB_LANES], m[QB_LANES]; // values d*level + m take `gain` off the squared error
     float scale[QB_LANES], min[QB_LANES];            // the integers in place of d and m

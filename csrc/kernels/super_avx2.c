@@ -18,7 +18,7 @@ QB_INLINE __m256d twice(__m256d a) { return _mm256_add_pd(a, a); }
 void qb_measure_avx2(const float *x, const float *w, size_t n, struct qb_segments *s)
 {
     for (size_t k = 0; k < QB_LANES; k += 8) {
-        __m256 lo = _mm256_setzero_ps(), hi = lo;
+        __m256 lo = _mm256_setzero_ps(), hi = _mm256_loadu_ps(x + k);
         __m256d sums[2] = {_mm256_setzero_pd(), _mm256_setzero_pd()}, weights[2] = {sums[0], sums[0]};
         for (size_t i = k; i < n * QB_LANES; i += QB_LANES) {
             const __m256 v = _mm256_loadu_ps(x + i);
@@ -67,8 +67,10 @@ void qb_propose_avx2(const float *x, const float *w, size_t n, const struct qb_l
             const __m256d least = _mm256_div_pd(sub(sum, mul(both, l)), weight);
             const __m256d spreads = _mm256_cmp_pd(spread, mul(_mm256_set1_pd(QB_SPREAD), everything), _CMP_GT_OQ);
             const __m256d below = _mm256_and_pd(_mm256_cmp_pd(least, m, _CMP_LT_OQ), spreads);
-            d = _mm256_blendv_pd(d, both, below);
-            m = _mm256_and_pd(least, below);
+            const __m256d no_level = _mm256_cmp_pd(ll, m, _CMP_EQ_OQ);
+            const __m256d mean = _mm256_div_pd(_mm256_min_pd(sum, m), weight);
+            d = _mm256_andnot_pd(no_level, _mm256_blendv_pd(d, both, below));
+            m = _mm256_blendv_pd(_mm256_and_pd(least, below), mean, no_level);
         }
         const __m256d gain = gain_of(d, m, l, ll, lx, sum, weight);
         const __m256d better = _mm256_cmp_pd(gain, load(s->gain + k), _CMP_GT_OQ);

@@ -8,7 +8,8 @@
 void qb_measure_scalar(const float *x, const float *w, size_t n, struct qb_segments *s)
 {
     for (size_t k = 0; k < QB_LANES; k++) {
-        s->lo[k] = s->hi[k] = 0;
+        s->lo[k] = 0;
+        s->hi[k] = x[k];
         s->weight[k] = s->sum[k] = 0;
         for (size_t i = k; i < n * QB_LANES; i += QB_LANES) {
             const double weight = w ? (double)w[i] : 1.0;
@@ -39,6 +40,7 @@ void qb_propose_scalar(const float *x, const float *w, size_t n, const struct qb
             const double all = weight * ll, spread = all - l * l, both = (weight * lx - l * sum) / spread;
             const double least = (sum - both * l) / weight;
             if (least < 0 && spread > QB_SPREAD * all) d = both, m = least;
+            if (ll == 0) d = 0, m = sum < 0 ? sum / weight : 0; // all at the minimum
         }
         const double gain = gain_of(d, m, l, ll, lx, sum, weight);
         if (!(gain > s->gain[k])) continue;
