@@ -15,80 +15,87 @@ QB_INLINE void load_table(const uint8_t *entries, const int in_nibbles, __m256i 
     table[1] = _mm256_and_si256(_mm256_srli_epi16(all, 4), nibble);
 }
 
-// A panel times `words` words: as many columns of one plane, or one column of as many planes. Half octets, which
-// only groups of 16 have, are a function of their own, since twice the code would not be worth it.
-#define GEMV(bits, words)                                                                         \
-    static QB_NOINLINE void half_u##bits##_##words(const uint8_t *octet, const __m256i *table,    \
-                                                   int second, const int8_t *digits,              \
-                                                   __m256i *total, __m256i *high)                 \
-    {                                                                                             \
-        if (second) {                                                                             \
-            add_units_##words(octet, bits, table, 0, 4, 4, digits, total);                        \
-            if (IN_NIBBLES(bits)) add_units_##words(octet, bits, table, 1, 4, 4, digits, high);   \
-        } else {                                                                                  \
-            add_units_##words(octet, bits, table, 0, 0, 4, digits, total);                        \
-            if (IN_NIBBLES(bits)) add_units_##words(octet, bits, table, 1, 0, 4, digits, high);   \
+// Ends segment s, whose sums are in `total`, or those of nibbles in `total` and `high`.
+QB_INLINE void end_sums(const int bits, const int words, const int one_plane, const struct qb_panel *w,
+                        const struct qb_activations *x, size_t s, __m256i *total, const __m256i *high, __m256 *out)
+{
+    QB_UNROLL for (int j = 0; j < 2 * words; j++) {
+        if (IN_NIBBLES(bits)) total[j] = _mm256_add_epi32(total[j], _mm256_slli_epi32(high[j], 4));
+        if (bits == 1 && w->doubled) total[j] = _mm256_add_epi32(total[j], total[j]);
+    }
+    if (one_plane) end_segment(1, (size_t)words, 1, w, x, s, s * (size_t)words, total, out);
+    else end_segment(words, 1, 1, w, x, s, s, total, out);
+}
+
+// Segment s, which is half an octet, from the first-th unit on.
+#define HALF(bits, words, first, s)                                                               \
+    do {                                                                                          \
+        __m256i total[2 * words], high[2 * words];                                                \
+        QB_UNROLL for (int j = 0; j < 2 * words; j++) {                                           \
+            total[j] = high[j] = _mm256_setzero_si256();                                          \
         }                                                                                         \
-    }                                                                                             \
-    static void gemv_u##bits##_##words(const struct qb_panel *w, const struct qb_activations *x,  \
-                                       float *acc)                                                \
+        add_units_##words(octet, bits, table, 0, first, 4, digits, total);                        \
+        if (IN_NIBBLES(bits)) add_units_##words(octet, bits, table, 1, first, 4, digits, high);   \
+        digits += 4 * 4 * words;                                                                  \
+        end_sums(bits, words, one_plane, w, x, s, total, high, out);                              \
+    } while (0)
+
+// A panel times `words` words: as many columns of one plane, or one column of as many planes. `body` goes over
+// its segments.
+#define GEMV(name, bits, words, body)                                                             \
+    static void name##_u##bits##_##words(const struct qb_panel *w, const struct qb_activations *x,\
+                                         float *acc)                                              \
     {                                                                                             \
         const uint8_t *octet = w->lines;                                                          \
         const int8_t *digits = x->digits;                                                         \
         const int one_plane = words == 1 || x->planes == 1;                                       \
-        int second = 0; /* half of the octet */                                                   \
         __m256i table[2] = {_mm256_setzero_si256(), _mm256_setzero_si256()};                      \
         if (bits > 8) load_table(w->table, IN_NIBBLES(bits), table);                              \
         __m256 out[2 * words];                                                                    \
         QB_UNROLL for (size_t j = 0; j < 2 * words; j++)                                          \
             out[j] = j < 2 || one_plane ? _mm256_loadu_ps(acc + 8 * j) : _mm256_setzero_ps();     \
-        for (size_t s = 0; s < w->segments; s++) {                                                \
-            __m256i total[2 * words], high[2 * words];                                            \
-            QB_UNROLL for (int j = 0; j < 2 * words; j++) {                                       \
-                total[j] = high[j] = _mm256_setzero_si256();                                      \
-            }                                                                                     \
-            for (size_t n = w->units[s] / 8; n--; octet += PLANES(bits) * LINE) {                 \
-                QB_UNROLL for (int i = 0; i < PLANES(bits); i++) QB_STREAM_AHEAD(octet + i * LINE);\
-                add_units_##words(octet, bits, table, 0, 0, 8, digits, total);                    \
-                if (IN_NIBBLES(bits)) add_units_##words(octet, bits, table, 1, 0, 8, digits, high);\
-                digits += 8 * 4 * words;                                                          \
-            }                                                                                     \
-            if (w->units[s] % 8) {                                                                \
-                __m256i sums[2 * words], more[2 * words];                                         \
-                QB_UNROLL for (int j = 0; j < 2 * words; j++) {                                   \
-                    sums[j] = more[j] = _mm256_setzero_si256();                                   \
-                }                                                                                 \
-                QB_UNROLL for (int i = 0; i < PLANES(bits); i += 2)                               \
-                    QB_STREAM_AHEAD(octet + (i + second) * LINE);                                 \
-                half_u##bits##_##words(octet, table, second, digits, sums, more);                 \
-                QB_UNROLL for (int j = 0; j < 2 * words; j++) {                                   \
-                    total[j] = sums[j];                                                           \
-                    high[j] = more[j];                                                            \
-                }                                                                                 \
-                octet += second * PLANES(bits) * LINE;                                            \
-                second = !second;                                                                 \
-                digits += 4 * 4 * words;                                                          \
-            }                                                                                     \
-            QB_UNROLL for (int j = 0; IN_NIBBLES(bits) && j < 2 * words; j++)                     \
-                total[j] = _mm256_add_epi32(total[j], _mm256_slli_epi32(high[j], 4));             \
-            QB_UNROLL for (int j = 0; bits == 1 && j < 2 * words; j++)                             \
-                if (w->doubled) total[j] = _mm256_add_epi32(total[j], total[j]);                  \
-            if (one_plane) end_segment(1, words, 1, w, x, s, s * words, total, out);              \
-            else end_segment(words, 1, 1, w, x, s, s, total, out);                                \
-        }                                                                                         \
+        body(bits, words)                                                                         \
         QB_UNROLL for (size_t j = 0; j < 2 * words; j++)                                          \
             if (j < 2 || one_plane) _mm256_storeu_ps(acc + 8 * j, out[j]);                        \
     }
-#define X(bits) GEMV(bits, 1) GEMV(bits, 2) GEMV(bits, 3)
+
+#define OCTETS(bits, words)                                                                       \
+    for (size_t s = 0; s < w->segments; s++) {                                                    \
+        __m256i total[2 * words], high[2 * words];                                                \
+        QB_UNROLL for (int j = 0; j < 2 * words; j++) {                                           \
+            total[j] = high[j] = _mm256_setzero_si256();                                          \
+        }                                                                                         \
+        for (size_t n = w->units[s] / 8; n--; octet += PLANES(bits) * LINE) {                     \
+            QB_UNROLL for (int i = 0; i < PLANES(bits); i++) QB_STREAM_AHEAD(octet + i * LINE);   \
+            add_units_##words(octet, bits, table, 0, 0, 8, digits, total);                        \
+            if (IN_NIBBLES(bits)) add_units_##words(octet, bits, table, 1, 0, 8, digits, high);   \
+            digits += 8 * 4 * words;                                                              \
+        }                                                                                         \
+        end_sums(bits, words, one_plane, w, x, s, total, high, out);                              \
+    }
+
+// Groups of 16.
+#define HALVES(bits, words)                                                                       \
+    for (size_t s = 0; s < w->segments; s += 2, octet += PLANES(bits) * LINE) {                   \
+        QB_UNROLL for (int i = 0; i < PLANES(bits); i++) QB_STREAM_AHEAD(octet + i * LINE);       \
+        HALF(bits, words, 0, s);                                                                  \
+        HALF(bits, words, 4, s + 1);                                                              \
+    }
+
+#define X(bits)                                                                                   \
+    GEMV(gemv, bits, 1, OCTETS) GEMV(gemv, bits, 2, OCTETS) GEMV(gemv, bits, 3, OCTETS)           \
+    GEMV(halves, bits, 1, HALVES) GEMV(halves, bits, 2, HALVES) GEMV(halves, bits, 3, HALVES)
 QB_WIDTHS(X) TABLE_WIDTHS(X)
 #undef X
 
 static void gemv(const struct qb_panel *w, const struct qb_activations *x, float *acc)
 {
     typedef void few(const struct qb_panel *, const struct qb_activations *, float *);
-#define X(bits) [bits] = {gemv_u##bits##_1, gemv_u##bits##_2, gemv_u##bits##_3},
-    static few *const functions[2 * QB_MAX_BITS + 1][QB_GEMV_WORDS] = {QB_WIDTHS(X) TABLE_WIDTHS(X)};
+#define X(bits)                                                                                   \
+    [bits] = {{gemv_u##bits##_1, gemv_u##bits##_2, gemv_u##bits##_3},                             \
+              {halves_u##bits##_1, halves_u##bits##_2, halves_u##bits##_3}},
+    static few *const functions[2 * QB_MAX_BITS + 1][2][QB_GEMV_WORDS] = {QB_WIDTHS(X) TABLE_WIDTHS(X)};
 #undef X
-    const int bits = w->table ? w->bits + 8 : w->bits;
-    if (x->cols) functions[bits][x->cols * (size_t)x->planes - 1](w, x, acc);
+    const int bits = w->table ? w->bits + 8 : w->bits, in_halves = w->segments && w->units[0] % 8;
+    if (x->cols) functions[bits][in_halves][x->cols * (size_t)x->planes - 1](w, x, acc);
 }
