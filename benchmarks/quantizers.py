@@ -56,7 +56,8 @@ class Row:
             errors = [
                 f"{db} ({ggml:.2f})" for db, ggml in zip(errors, self.ggml_snr_db.values(), strict=True)
             ]
-        return [self.type, f"{self.bpw:.4g}", self.search, f"{self.million_a_second:.3g}", ratio, *errors]
+        speed = f"{self.million_a_second:.{0 if self.million_a_second > 100 else 1}f}"
+        return [self.type, f"{self.bpw:.4g}", self.search, speed, ratio, *errors]
 
     def record(self) -> dict:
         figures = dataclasses.asdict(self)

@@ -134,6 +134,20 @@ def test_quantizers(tmp_path, capsys):
     assert {"q6_K", "iq4_xs", "tq2_0"} <= set(quantizers.quantizable())
 
 
+def test_model_to_quantize(tmp_path):
+    pytest.importorskip("typer")
+    pytest.importorskip("rich")
+    from benchmarks import quantize_model
+
+    values = quantize_model.write_model(tmp_path / "model.gguf", layers=1)
+    opened = qb.open(tmp_path / "model.gguf")
+    assert values == sum(x.size for x in opened.values() if x.ndim == 2) and len(opened) == 12
+    assert all(x.shape[-1] % 256 == 0 for x in opened.values())
+    target = tmp_path / "small.gguf"
+    whole, call = quantize_model.seconds("pyqbits", tmp_path / "model.gguf", target, "q8_0", 1)
+    assert whole > call > 0 and qb.open(target)["output.weight"].format.name == "q8_0"
+
+
 @pytest.fixture(scope="module")
 def peer_figures(tmp_path_factory):
     """What `python -m benchmarks.peers` writes where no peer but NumPy is there."""
