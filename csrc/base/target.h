@@ -42,10 +42,12 @@
 // QB_UNROLL goes before a loop of constant length over an array of registers: unrolled this early, gcc
 // neither makes a memset of it nor keeps the array in memory. QB_PIN(accumulator) after each of its
 // steps keeps gcc from gathering the steps of all accumulators, which takes more registers than exist.
+// QB_NO_UNROLL goes before a short loop that is to become vectors, which gcc unrolls completely otherwise.
 #if defined(_MSC_VER) && !defined(__clang__)
 #define QB_INLINE static __forceinline
 #define QB_NOINLINE __declspec(noinline)
 #define QB_UNROLL
+#define QB_NO_UNROLL
 #define QB_PIN(vector)
 #define QB_PREFETCH(address) ((void)(address))
 #define QB_STREAM_AHEAD(address) ((void)(address))
@@ -53,6 +55,7 @@
 #define QB_INLINE static inline __attribute__((always_inline))
 #define QB_NOINLINE __attribute__((noinline))
 #define QB_UNROLL QB_PRAGMA(GCC unroll 16)
+#define QB_NO_UNROLL QB_PRAGMA(GCC unroll 1)
 #define QB_PIN(vector) __asm__ volatile("" : "+x"(vector))
 // Into the second-level cache; any address will do.
 #define QB_PREFETCH(address) __builtin_prefetch((address), 0, 2)

@@ -1,27 +1,19 @@
 // SPDX-License-Identifier: Apache-2.0
 // Parameters of 16 rows of block types side by side, as loops over the rows that the compiler turns into vectors
-// of the tier that includes this in its target region, with WIDEN(half, n, out) defined.
+// of the tier that includes this in its target region, with WIDEN(half, n, out) and SCALE(scale, level, bias, sign, out)
+// defined: out[i] = sign * (scale[i] * (level[i] - bias)), of 16 levels that are bytes.
 #include "bytes.h"
 #include "kernels.h"
 
 enum { N = QB_LANES };
+
+#define ROWS(i) QB_NO_UNROLL for (int i = 0; i < N; i++)
 
 QB_INLINE void half_lanes(const uint8_t *field, float *out)
 {
     uint16_t half[N];
     for (int i = 0; i < N; i++) half[i] = qb_u16(field + 2 * i);
     WIDEN(half, N, out);
-}
-
-// Levels are bytes until here, which are more to a register.
-QB_INLINE void scaled(const float *scale, const uint8_t *level, const int bias, float *out)
-{
-    for (int i = 0; i < N; i++) out[i] = scale[i] * (float)(level[i] - bias);
-}
-
-QB_INLINE void scaled_minus(const float *scale, const uint8_t *level, float *out)
-{
-    for (int i = 0; i < N; i++) out[i] = -(scale[i] * (float)level[i]);
 }
 
 static void lanes_half(const uint8_t *fields, size_t count, float *d, float *m)
@@ -47,10 +39,10 @@ static void lanes_q2_K(const uint8_t *fields, size_t count, float *d, float *m)
         for (int s = 0; s < 16; s++, d += N, m += N) {
             const uint8_t *const both = fields + (4 + s) * N;
             uint8_t low[N], high[N];
-            for (int i = 0; i < N; i++) low[i] = both[i] & 15;
-            for (int i = 0; i < N; i++) high[i] = both[i] >> 4;
-            scaled(scale, low, 0, d);
-            scaled_minus(min, high, m);
+            ROWS(i) low[i] = both[i] & 15;
+            ROWS(i) high[i] = both[i] >> 4;
+            SCALE(scale, low, 0, 1, d);
+            SCALE(min, high, 0, -1, m);
         }
     }
 }
@@ -75,7 +67,7 @@ static void lanes_q3_K(const uint8_t *fields, size_t count, float *d, float *m)
         high_pairs(high, 2, level + 4 * N);
         high_pairs(high, 4, level + 8 * N);
         high_pairs(high, 6, level + 12 * N);
-        for (int s = 0; s < 16; s++) scaled(scale, level + s * N, 32, d + s * N);
+        for (int s = 0; s < 16; s++) SCALE(scale, level + s * N, 32, 1, d + s * N);
     }
 }
 
@@ -88,14 +80,14 @@ static void lanes_six_bits(const uint8_t *fields, size_t count, float *d, float 
         for (int s = 0; s < 4; s++) {
             const uint8_t *const a = fields + (4 + s) * N, *const b = a + 4 * N, *const c = b + 4 * N;
             uint8_t level[N];
-            for (int i = 0; i < N; i++) level[i] = a[i] & 63;
-            scaled(scale, level, 0, d + s * N);
-            for (int i = 0; i < N; i++) level[i] = b[i] & 63;
-            scaled_minus(min, level, m + s * N);
-            for (int i = 0; i < N; i++) level[i] = (uint8_t)((c[i] & 15) | a[i] >> 6 << 4);
-            scaled(scale, level, 0, d + (s + 4) * N);
-            for (int i = 0; i < N; i++) level[i] = (uint8_t)(c[i] >> 4 | b[i] >> 6 << 4);
-            scaled_minus(min, level, m + (s + 4) * N);
+            ROWS(i) level[i] = a[i] & 63;
+            SCALE(scale, level, 0, 1, d + s * N);
+            ROWS(i) level[i] = b[i] & 63;
+            SCALE(min, level, 0, -1, m + s * N);
+            ROWS(i) level[i] = (uint8_t)((c[i] & 15) | a[i] >> 6 << 4);
+            SCALE(scale, level, 0, 1, d + (s + 4) * N);
+            ROWS(i) level[i] = (uint8_t)(c[i] >> 4 | b[i] >> 6 << 4);
+            SCALE(min, level, 0, -1, m + (s + 4) * N);
         }
     }
 }
@@ -109,8 +101,8 @@ static void lanes_q6_K(const uint8_t *fields, size_t count, float *d, float *m)
         for (int s = 0; s < 16; s++, d += N) {
             const uint8_t *const bytes = fields + (2 + s) * N;
             uint8_t level[N];
-            for (int i = 0; i < N; i++) level[i] = bytes[i] ^ 0x80;
-            scaled(scale, level, 0x80, d);
+            ROWS(i) level[i] = bytes[i] ^ 0x80;
+            SCALE(scale, level, 0x80, 1, d);
         }
     }
 }
@@ -122,14 +114,16 @@ static void lanes_iq4_xs(const uint8_t *fields, size_t count, float *d, float *m
         float scale[N];
         half_lanes(fields, scale);
         uint8_t high[2][N]; // two bits of segments 0..3, and of 4..7
-        for (int i = 0; i < N; i++) high[0][i] = fields[2 * N + 2 * i];
-        for (int i = 0; i < N; i++) high[1][i] = fields[2 * N + 2 * i + 1];
-        QB_UNROLL for (int s = 0; s < 8; s++, d += N) {
-            const uint8_t *const low = fields + (4 + s / 2) * N;
-            uint8_t level[N];
-            for (int i = 0; i < N; i++)
-                level[i] = (uint8_t)((low[i] >> s % 2 * 4 & 15) | (high[s / 4][i] >> s % 4 * 2 & 3) << 4);
-            scaled(scale, level, 32, d);
+        ROWS(i) high[0][i] = fields[2 * N + 2 * i];
+        ROWS(i) high[1][i] = fields[2 * N + 2 * i + 1];
+        for (int half = 0; half < 2; half++, d += 4 * N) {
+            const uint8_t *const low = fields + (4 + 2 * half) * N, *const bits = high[half];
+            uint8_t level[4][N];
+            ROWS(i) level[0][i] = (uint8_t)((low[i] & 15) | (bits[i] & 3) << 4);
+            ROWS(i) level[1][i] = (uint8_t)(low[i] >> 4 | (bits[i] >> 2 & 3) << 4);
+            ROWS(i) level[2][i] = (uint8_t)((low[N + i] & 15) | (bits[i] >> 4 & 3) << 4);
+            ROWS(i) level[3][i] = (uint8_t)(low[N + i] >> 4 | bits[i] >> 6 << 4);
+            for (int s = 0; s < 4; s++) SCALE(scale, level[s], 32, 1, d + s * N);
         }
     }
 }
@@ -146,9 +140,9 @@ static void lanes_nvfp4(const uint8_t *fields, size_t count, float *d, float *m)
     (void)m;
     for (size_t s = 0; s < 4 * count; s++, fields += N, d += N) {
         uint16_t half[N];
-        for (int i = 0; i < N; i++) half[i] = (uint16_t)(fields[i] == 0x7F ? 0 : (fields[i] & 0x7F) << 7);
+        ROWS(i) half[i] = (uint16_t)(fields[i] == 0x7F ? 0 : (fields[i] & 0x7F) << 7);
         WIDEN(half, N, d);
-        for (int i = 0; i < N; i++) d[i] *= 128.0f;
+        ROWS(i) d[i] *= 128.0f;
     }
 }
 
