@@ -41,20 +41,21 @@ static const struct kind kinds[QB_BLOCK_COUNT] = {
 };
 
 // Levels that a segment's extreme is put at, `candidates` from `first` on; then fits with the best scale so far;
-// and units of the block, of which the first gives the largest segment the outermost integer.
+// integers of a segment that are tried, from the nearest on; and units of the block, of which the first gives the
+// largest segment the outermost integer.
 struct effort {
     int candidates;
     float first, step;
-    int refinements, units;
+    int refinements, integers, units;
 };
 static const struct effort efforts[QB_BLOCK_COUNT][2] = { // "mse", "best"
-    [QB_BLOCK_iq1_s] = {{3, 9, 4, 1, 1}, {16, 6, 1, 2, 5}},
-    [QB_BLOCK_iq1_m] = {{3, 8, 4, 1, 1}, {16, 6, 1, 2, 5}},
-    [QB_BLOCK_iq2_xxs] = {{6, 34, 6, 1, 1}, {24, 28, 2, 2, 5}},
-    [QB_BLOCK_iq2_xs] = {{6, 30, 6, 1, 1}, {24, 24, 2, 2, 5}},
-    [QB_BLOCK_iq2_s] = {{6, 30, 6, 1, 1}, {24, 24, 2, 2, 5}},
-    [QB_BLOCK_iq3_xxs] = {{6, 46, 6, 1, 1}, {24, 36, 2, 2, 5}},
-    [QB_BLOCK_iq3_s] = {{6, 11, 1.5f, 1, 1}, {24, 9, 0.5f, 2, 5}},
+    [QB_BLOCK_iq1_s] = {{2, 10, 5, 0, 2, 1}, {16, 6, 1, 2, 3, 5}},
+    [QB_BLOCK_iq1_m] = {{2, 9, 5, 0, 2, 1}, {16, 6, 1, 2, 3, 5}},
+    [QB_BLOCK_iq2_xxs] = {{3, 38, 9, 0, 2, 1}, {24, 28, 2, 2, 3, 5}},
+    [QB_BLOCK_iq2_xs] = {{3, 34, 9, 0, 2, 1}, {24, 24, 2, 2, 3, 5}},
+    [QB_BLOCK_iq2_s] = {{3, 34, 9, 0, 2, 1}, {24, 24, 2, 2, 3, 5}},
+    [QB_BLOCK_iq3_xxs] = {{3, 50, 9, 0, 2, 1}, {24, 36, 2, 2, 3, 5}},
+    [QB_BLOCK_iq3_s] = {{3, 12, 2.25f, 0, 2, 1}, {24, 9, 0.5f, 2, 3, 5}},
 };
 
 struct search {
@@ -201,9 +202,10 @@ static double choose_integer(struct search *s, size_t segment, float unit, int *
 {
     const float steps = ((float)s->d[segment] * usable_inverse(unit) - 1.0f) * 0.5f, top = (float)s->kind->top;
     const int nearest = (int)rintf(steps > 0 ? steps < top ? steps : top : 0);
+    const int toward = steps < (float)nearest ? -1 : 1;
     double best = -DBL_MAX;
-    for (int i = 0; i < 3; i++) {
-        const int tried = nearest + (i == 2 ? -1 : i);
+    for (int i = 0; i < s->effort->integers; i++) {
+        const int tried = nearest + (i == 2 ? -toward : i * toward);
         if (tried < 0 || tried > s->kind->top) continue;
         struct found f;
         const float d = unit * (float)(2 * tried + 1);
@@ -219,7 +221,16 @@ static double choose_integer(struct search *s, size_t segment, float unit, int *
 
 // ---- the block --------------------------------------------------------------------------------------------
 
-// Tries every sign of an odd group as the wrong one.
+// What the nearest points take off the squared error, in units of the scale.
+static double score_of(struct search *s, const float *x, const float *w, size_t runs, float inv, uint16_t *points)
+{
+    float a[2] = {0, 0}, b[2] = {0, 0};
+    s->k->nearest(&s->grids[0], x, w, runs, inv, points, a, b);
+    return 2 * (double)inv * ((double)a[0] + (double)a[1]) - ((double)b[0] + (double)b[1]);
+}
+
+// The sign of an odd group that does least harm as the wrong one. None does less than twice what it turns around,
+// at the lowest level, beside the points for the right signs.
 static void choose_sign(struct search *s, size_t group, float inv, struct qb_grid_block *out)
 {
     float *const x = s->x + group * GROUP;
@@ -231,17 +242,19 @@ static void choose_sign(struct search *s, size_t group, float inv, struct qb_gri
     if (wrong < 0) return;
     const unsigned right = s->signs[group] ^ 1u << wrong;
     x[wrong] = -x[wrong];
-    double best = -DBL_MAX;
+    const double lowest = (double)s->kind->levels[0][0];
     uint16_t points[2] = {out->points[group * runs], out->points[group * runs + runs - 1]};
+    const double most = score_of(s, x, w, runs, inv, points);
+    double best = -DBL_MAX;
     for (int i = 0; i < GROUP; i++) {
-        float a[2] = {0, 0}, b[2] = {0, 0};
-        x[i] = -x[i];
-        s->k->nearest(&s->grids[0], x, w, runs, inv, points, a, b);
-        x[i] = -x[i];
-        const double score = 2 * (double)inv * ((double)a[0] + (double)a[1]) - ((double)b[0] + (double)b[1]);
+        const int at = (wrong + i) % GROUP; // the best guess first
+        if (most - 4 * (double)w[at] * (double)x[at] * (double)inv * lowest <= best) continue;
+        x[at] = -x[at];
+        const double score = score_of(s, x, w, runs, inv, points);
+        x[at] = -x[at];
         if (!(score > best)) continue;
         best = score;
-        out->signs[group] = (uint8_t)(right ^ 1u << i);
+        out->signs[group] = (uint8_t)(right ^ 1u << at);
         memcpy(out->points + group * runs, points, runs * sizeof *points);
     }
     x[wrong] = -x[wrong];

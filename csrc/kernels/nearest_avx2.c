@@ -73,42 +73,35 @@ QB_INLINE float halves_of_2(const float *w, const float *t, __m256 levels, float
 
 // ---- the search -----------------------------------------------------------------------------------------
 
-struct best {
-    float score;
-    unsigned point;
-};
-
-// The points of one upper half. Of equal scores the point of the lower number counts.
-QB_INLINE void look_at(const struct qb_grid *grid, const float *low, unsigned half_bits, unsigned upper, float more,
-                       struct best *best)
-{
-    const unsigned mask = (1u << half_bits) - 1;
-    for (unsigned p = grid->start[upper]; p < grid->start[upper + 1]; p++) {
-        const float score = low[grid->points[p] & mask] + more;
-        if (score < best->score || (score == best->score && p >= best->point)) continue;
-        best->score = score;
-        best->point = p;
-    }
-}
-
+// Points in ascending order, of which the first with the greatest score counts: so what is to be exceeded is a
+// little less than the score of the guess, which is then found again unless there is a better one.
 QB_INLINE unsigned search(const struct qb_grid *grid, const float *low, const float *high, float most,
                           unsigned half_bits, unsigned halves, unsigned guess)
 {
-    const unsigned entry = grid->points[guess];
-    struct best best = {low[entry & ((1u << half_bits) - 1)] + high[entry >> half_bits], guess};
+    const uint16_t *const points = grid->points;
+    const unsigned mask = (1u << half_bits) - 1, entry = points[guess];
+    const float known = low[entry & mask] + high[entry >> half_bits];
+    float best = known - fabsf(known) * 0x1p-20f - 0x1p-100f;
+    unsigned found = guess;
     const __m256 reach = _mm256_set1_ps(most);
     for (unsigned first = 0; first < halves; first += 16) {
-        const __m256 score = _mm256_set1_ps(best.score);
+        const __m256 score = _mm256_set1_ps(best);
         const __m256 h0 = _mm256_add_ps(_mm256_loadu_ps(high + first), reach);
         const __m256 h1 = _mm256_add_ps(_mm256_loadu_ps(high + first + 8), reach);
-        unsigned some = (unsigned)_mm256_movemask_ps(_mm256_cmp_ps(h0, score, _CMP_GE_OQ)) |
-                        (unsigned)_mm256_movemask_ps(_mm256_cmp_ps(h1, score, _CMP_GE_OQ)) << 8;
+        unsigned some = (unsigned)_mm256_movemask_ps(_mm256_cmp_ps(h0, score, _CMP_GT_OQ)) |
+                        (unsigned)_mm256_movemask_ps(_mm256_cmp_ps(h1, score, _CMP_GT_OQ)) << 8;
         for (; some; some &= some - 1) {
-            const unsigned upper = first + (unsigned)__builtin_ctz(some);
-            if (high[upper] + most >= best.score) look_at(grid, low, half_bits, upper, high[upper], &best);
+            const unsigned upper = first + (unsigned)__builtin_ctz(some), end = grid->start[upper + 1];
+            const float more = high[upper];
+            for (unsigned p = grid->start[upper]; p < end; p++) {
+                const float sum = low[points[p] & mask] + more;
+                if (!(sum > best)) continue;
+                best = sum;
+                found = p;
+            }
         }
     }
-    return best.point;
+    return found;
 }
 
 QB_INLINE float folded(__m128 v)
