@@ -81,3 +81,23 @@ def activations(count, cols, seed=0):
     for i, row in enumerate(awkward[: max(count - 2, 0)]):
         x[i + 1] = row
     return x
+
+
+def awkward(elements, rng):
+    """Blocks that hit the rules' branches: [count, elements], finite, with scales that halves hold."""
+    k = np.arange(elements)
+    sign = np.where(k % 2, -1.0, 1.0)
+    steps = rng.integers(-16, 17, (40, elements)) / 4  # ties of every rule
+    rows = [
+        *rng.standard_normal((40, elements)),
+        *steps,
+        *(steps * 0.37),
+        *np.exp(rng.uniform(-90, 9, (20, elements))) * rng.choice([1, -1], (20, elements)),
+        *(2.0 ** rng.integers(-9, 9, (20, 1)) * (1 - rng.integers(0, 50, (20, elements)) * 2.0**-24)),
+        *(2.0 ** rng.integers(-120, 9, (20, 1)) * (1 - rng.integers(0, 50, (20, elements)) * 2.0**-24)),
+        sign, -sign, sign * 0, np.zeros(elements), np.where(k % 3, -0.0, 0.0), np.full(elements, -3.3),
+        np.where(k == elements - 1, -900.0, 0.0), np.where(k == 3, 900.0, 1e-3),
+        1e-44 * (k % 100), sign * 1e-40, np.full(elements, 1e-45), sign * 2.0**-126, 6e-8 * k,
+        65504 * (k % 7 - 3) / 8.0, rng.random(elements) + 100, -rng.random(elements) - 100,
+    ]  # fmt: skip
+    return np.array(rows).astype(np.float32)

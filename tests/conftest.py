@@ -1,6 +1,7 @@
 """Shared by all tests: a test that takes `isa` runs once on every tier of this machine; seeds are printed."""
 
 import os
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -37,3 +38,10 @@ def isa(request):
 def rng(request):
     """Random numbers that differ from run to run; the header of the report says how to repeat them."""
     return np.random.default_rng([SEED, *request.node.name.encode()])
+
+
+@pytest.fixture(scope="session")
+def vectors():
+    """Rows, and what ggml makes of them and reads from its blocks."""
+    with np.load(Path(__file__).resolve().parent / "data" / "ggml_blocks.npz") as file:
+        return {key: file[key] for key in file.files}

@@ -5,7 +5,7 @@ import zlib
 import numpy as np
 import pytest
 import reference_blocks as blocks
-from test_blocks import awkward
+from cases import awkward
 
 import pyqbits as qb
 

@@ -64,6 +64,30 @@ def test_any_tier_threads_and_batch(rows, cols, columns, bits, group, zero, acti
     assert len(seen) == 1
 
 
+@pytest.mark.parametrize("zero", [None, "min", "point"])
+@pytest.mark.parametrize("group", [16, 32, 96, 256, 1024, "row"])
+@pytest.mark.parametrize("cols", [9001, 9024, 100003])
+def test_few_columns_of_long_rows(isa, cols, group, zero):
+    """Rows of many segments, some longer than what is split at a time, with ends that fill no octet."""
+    rng = np.random.default_rng(4)
+    for bits, scale in ((1, "float16"), (3, "float16"), (4, "bfloat16"), (8, "float16")):
+        q = matrix(17, cols, qb.affine(bits, group, zero=zero, scale=scale))
+        p = q.prepare()
+        for n, activations in ((1, "int24"), (1, "int8"), (3, "int8")):
+            x = rng.standard_normal((n, cols), np.float32)
+            want = qb.matmul(x, q.T, activations=activations)
+            assert qb.matmul(x, p.T, activations=activations).tobytes() == want.tobytes()
+
+
+def test_large_matrices_start_on_a_page():
+    q = matrix(2064, 4096, "int4_g32")
+    p = q.prepare()
+    assert p.nbytes > prepared.HUGE
+    (panels,) = p.part_arrays()
+    assert panels.__array_interface__["data"][0] % prepared.HUGE_PAGE == 0
+    assert p.unprepare().tobytes() == q.tobytes()
+
+
 def test_large_work_is_the_same_on_any_number_of_threads(isa):
     """Sizes at which every operation really is cut over the threads."""
     rng = np.random.default_rng(2)

@@ -45,6 +45,17 @@ def test_same_products_as_from_blocks(isa, name, activations):
 
 
 @pytest.mark.parametrize("name", NAMES)
+def test_few_columns_of_long_rows(isa, name):
+    """More segments than parameters are made for at a time."""
+    q = matrix(name, 19, 9216)
+    p = q.prepare()
+    x = np.random.default_rng(5).standard_normal((3, 9216), np.float32)
+    for n, activations in ((1, "int24"), (1, "int16"), (3, "int8")):
+        want = qb.matmul(x[:n], q.T, activations=activations)
+        assert qb.matmul(x[:n], p.T, activations=activations).tobytes() == want.tobytes()
+
+
+@pytest.mark.parametrize("name", NAMES)
 def test_any_bytes_make_the_same_products(isa, name):
     q = matrix(name, sane=False)  # infinite and NaN scales among them
     x = np.random.default_rng(3).standard_normal((4, COLS), np.float32)

@@ -6,6 +6,7 @@
 
 #include "../base/checked.h"
 #include "../base/float16.h"
+#include "../base/inverse.h"
 #include "affine.h"
 
 #include <float.h>
@@ -34,17 +35,11 @@ struct search {
 
 static void fit(struct search *s) { s->k->book(s->x, s->w, RUN, s->inv, levels, s->a, s->b); }
 
-static float usable_inverse(float d)
-{
-    const float inv = 1.0f / d;
-    return fabsf(inv) <= FLT_MAX ? inv : 0.0f;
-}
-
 static void sweep(struct search *s, const struct effort *effort)
 {
     for (int i = 0; i < 2 * effort->candidates; i++) {
         const float sign = i % 2 ? 1.0f : -1.0f, reach = 127.0f + effort->first + (float)(i / 2) * effort->step;
-        for (size_t k = 0; k < QB_LANES; k++) s->inv[k] = usable_inverse(s->extreme[k] / (sign * reach));
+        for (size_t k = 0; k < QB_LANES; k++) s->inv[k] = qb_inverse(s->extreme[k] / (sign * reach));
         fit(s);
         for (size_t k = 0; k < QB_LANES; k++) {
             const double a = (double)s->a[k], d = a / (double)s->b[k], gain = a * d;
@@ -79,14 +74,14 @@ static void choose_integers(struct search *s)
 {
     float nearest[QB_LANES];
     for (size_t k = 0; k < QB_LANES; k++) {
-        nearest[k] = bounded(rintf((float)s->d[k] * usable_inverse(s->unit[k])));
+        nearest[k] = bounded(rintf((float)s->d[k] * qb_inverse(s->unit[k])));
         s->gain[k] = -DBL_MAX;
     }
     for (int beside = 0; beside < 3; beside++) {
         float tried[QB_LANES];
         for (size_t k = 0; k < QB_LANES; k++) {
             tried[k] = bounded(nearest[k] + (float)(beside == 2 ? -1 : beside));
-            s->inv[k] = usable_inverse(s->unit[k] * tried[k]);
+            s->inv[k] = qb_inverse(s->unit[k] * tried[k]);
         }
         fit(s);
         for (size_t k = 0; k < QB_LANES; k++) {
@@ -102,7 +97,7 @@ static void choose_integers(struct search *s)
 // The codes of one run, in the halves of 16 bytes.
 static void put_codes(const struct search *s, size_t k, float d, uint8_t *qs)
 {
-    const float inv = usable_inverse(d);
+    const float inv = qb_inverse(d);
     uint8_t codes[RUN];
     for (size_t i = 0; i < RUN; i++) {
         const float v = s->x[i * QB_LANES + k] * inv;

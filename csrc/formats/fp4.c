@@ -5,10 +5,10 @@
 #include "fp4.h"
 
 #include "../base/checked.h"
+#include "../base/inverse.h"
 #include "../kernels/bytes.h"
 #include "affine.h"
 
-#include <float.h>
 #include <math.h>
 #include <string.h>
 
@@ -30,12 +30,6 @@ struct search {
     int scale[QB_LANES];    // the best so far
     double gain[QB_LANES];
 };
-
-static float usable_inverse(float d)
-{
-    const float inv = 1.0f / d;
-    return fabsf(inv) <= FLT_MAX ? inv : 0.0f;
-}
 
 // The unsigned e4m3 code nearest to v >= 0, of two the even one; beyond TOP where v is too large.
 static int nearest_scale(float v)
@@ -74,7 +68,7 @@ static void choose_scales(const struct qb_kernels *kernels, struct search *s, co
         for (size_t k = 0; k < QB_LANES; k++) {
             const int scale = s->nearest[k] + beside;
             tried[k] = scale < 0 ? 0 : scale < TOP ? scale : TOP;
-            inv[k] = usable_inverse(qb_ue4m3_half(tried[k]));
+            inv[k] = qb_inverse(qb_ue4m3_half(tried[k]));
         }
         kernels->book(s->x, s->w, RUN, inv, levels, a, b);
         for (size_t k = 0; k < QB_LANES; k++) {
@@ -88,7 +82,7 @@ static void choose_scales(const struct qb_kernels *kernels, struct search *s, co
 
 static void put_run(const struct search *s, size_t k, uint8_t *scale, uint8_t *qs)
 {
-    const float inv = usable_inverse(qb_ue4m3_half(s->scale[k]));
+    const float inv = qb_inverse(qb_ue4m3_half(s->scale[k]));
     uint8_t codes[RUN];
     for (size_t i = 0; i < RUN; i++) {
         const float v = s->x[i * QB_LANES + k] * inv;

@@ -8,6 +8,7 @@
 #include "gridblocks.h"
 
 #include "../base/float16.h"
+#include "../base/inverse.h"
 #include "../kernels/grids.h"
 #include "affine.h"
 
@@ -77,12 +78,6 @@ struct found {
     uint16_t points[MOST_RUNS];
     uint8_t down[MOST_RUNS];
 };
-
-static float usable_inverse(float d)
-{
-    const float inv = 1.0f / d;
-    return fabsf(inv) <= FLT_MAX ? inv : 0.0f;
-}
 
 static void open_grid(const struct kind *kind, int down, struct qb_grid *g)
 {
@@ -188,7 +183,7 @@ static double best_scale(struct search *s, size_t segment)
     for (int i = 0; i < s->effort->candidates + s->effort->refinements; i++) {
         const int plain = s->effort->units > 1 && i == 0; // all values alike: they may all be the lowest level
         const float level = plain ? fabsf(s->kind->levels[0][0]) : s->effort->first + (float)i * s->effort->step;
-        look(s, segment, usable_inverse(i < s->effort->candidates ? most / level : (float)d), &f);
+        look(s, segment, qb_inverse(i < s->effort->candidates ? most / level : (float)d), &f);
         const double fitted = f.a / f.b, gain = f.a * fitted;
         if (!(gain > best) || !(fitted > 0)) continue;
         best = gain;
@@ -200,7 +195,7 @@ static double best_scale(struct search *s, size_t segment)
 // The integer beside d / unit that takes most off, which is returned.
 static double choose_integer(struct search *s, size_t segment, float unit, int *scale, struct found *kept)
 {
-    const float steps = ((float)s->d[segment] * usable_inverse(unit) - 1.0f) * 0.5f, top = (float)s->kind->top;
+    const float steps = ((float)s->d[segment] * qb_inverse(unit) - 1.0f) * 0.5f, top = (float)s->kind->top;
     const int nearest = (int)rintf(steps > 0 ? steps < top ? steps : top : 0);
     const int toward = steps < (float)nearest ? -1 : 1;
     double best = -DBL_MAX;
@@ -209,7 +204,7 @@ static double choose_integer(struct search *s, size_t segment, float unit, int *
         if (tried < 0 || tried > s->kind->top) continue;
         struct found f;
         const float d = unit * (float)(2 * tried + 1);
-        look(s, segment, usable_inverse(d), &f);
+        look(s, segment, qb_inverse(d), &f);
         const double gain = (double)d * (2 * f.a - (double)d * f.b);
         if (!(gain > best)) continue;
         best = gain;
@@ -298,7 +293,7 @@ static int quantize_block(struct search *s, const float *x, const float *w, stru
     if ((out->d & 0x7FFF) >= 0x7C00) return 0;
     for (size_t g = 0; t->even && g < QB_GRID_BLOCK / GROUP; g++) {
         const float d = qb_f16_to_f32(out->d) * t->unit * (float)(2 * out->scales[g * GROUP / s->n] + 1);
-        choose_sign(s, g, usable_inverse(d), out);
+        choose_sign(s, g, qb_inverse(d), out);
     }
     return 1;
 }

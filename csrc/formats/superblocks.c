@@ -7,6 +7,7 @@
 #include "superblocks.h"
 
 #include "../base/float16.h"
+#include "../base/inverse.h"
 #include "affine.h"
 
 #include <float.h>
@@ -60,12 +61,6 @@ struct search {
     struct chosen chosen;
 };
 
-static float usable_inverse(float d)
-{
-    const float inv = 1.0f / d;
-    return fabsf(inv) <= FLT_MAX ? inv : 0.0f;
-}
-
 // Every candidate, with the outermost value at the level `outermost`.
 static void sweep(struct search *s, float outermost)
 {
@@ -77,7 +72,7 @@ static void sweep(struct search *s, float outermost)
         for (size_t k = 0; k < QB_LANES; k++) {
             const float extreme = a->hi[k] > -a->lo[k] ? a->hi[k] : a->lo[k];
             s->ask.off[k] = has_min ? a->lo[k] : 0;
-            s->ask.inv[k] = usable_inverse((has_min ? a->hi[k] - a->lo[k] : extreme) / levels);
+            s->ask.inv[k] = qb_inverse((has_min ? a->hi[k] - a->lo[k] : extreme) / levels);
         }
         s->k->propose(s->x16, s->w, s->n, &s->ask, s->kind->has_min, &s->lanes);
     }
@@ -88,7 +83,7 @@ static void refine(struct search *s)
     for (int i = 0; i < s->effort->refinements; i++) {
         for (size_t k = 0; k < QB_LANES; k++) {
             s->ask.off[k] = (float)s->lanes.m[k];
-            s->ask.inv[k] = usable_inverse((float)s->lanes.d[k]);
+            s->ask.inv[k] = qb_inverse((float)s->lanes.d[k]);
         }
         s->k->propose(s->x16, s->w, s->n, &s->ask, s->kind->has_min, &s->lanes);
     }
@@ -111,7 +106,7 @@ static void settle_block(struct search *s, size_t first, float less, struct qb_s
     for (size_t k = first; k < end; k++) {
         s->block_d[k] = qb_f16_to_f32(out->d);
         s->units.m[k] = qb_f16_to_f32(out->m);
-        s->units.inv_m[k] = usable_inverse(s->units.m[k]);
+        s->units.inv_m[k] = qb_inverse(s->units.m[k]);
     }
 }
 
@@ -132,7 +127,7 @@ static void try_beside(struct search *s, const float scale[QB_LANES], const floa
         s->units.scale[k] = clamped(scale[k] + beside, t->scale_lo, t->scale_hi);
         s->ask.d[k] = s->block_d[k] * s->units.scale[k];
         s->ask.off[k] = -(s->units.m[k] * min[k]);
-        s->ask.inv[k] = usable_inverse(s->ask.d[k]);
+        s->ask.inv[k] = qb_inverse(s->ask.d[k]);
     }
     s->k->beside(s->x16, s->w, s->n, &s->ask, &s->units, t->has_min, &s->lanes);
 }
@@ -143,7 +138,7 @@ static void choose_integers(struct search *s)
     const struct kind *const t = s->kind;
     float scale[QB_LANES], min[QB_LANES];
     for (size_t k = 0; k < QB_LANES; k++) {
-        const float inv_d = usable_inverse(s->block_d[k]), inv_m = s->units.inv_m[k];
+        const float inv_d = qb_inverse(s->block_d[k]), inv_m = s->units.inv_m[k];
         a->scale[k] = scale[k] = rounded(clamped((float)a->d[k] * inv_d, t->scale_lo, t->scale_hi));
         a->min[k] = min[k] = rounded(clamped((float)-a->m[k] * inv_m, 0.0f, t->scale_hi));
         a->gain[k] = -DBL_MAX;
@@ -193,7 +188,7 @@ static void encode_block(struct search *s, size_t first, const float *x, struct 
         out->scales[i] = (int)s->chosen.scale[k];
         out->mins[i] = (int)s->chosen.min[k];
         off[i] = -(s->chosen.m[k] * s->chosen.min[k]);
-        inv[i] = usable_inverse(s->chosen.d[k] * s->chosen.scale[k]);
+        inv[i] = qb_inverse(s->chosen.d[k] * s->chosen.scale[k]);
         z[i] = -t->lowest;
     }
     s->k->encode(x, QB_SUPER, s->n, t->has_min ? off : NULL, inv, t->has_min ? NULL : z, 0.0f, t->highest - t->lowest,

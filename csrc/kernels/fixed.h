@@ -3,6 +3,7 @@
 #ifndef QB_FIXED_H
 #define QB_FIXED_H
 
+#include "../base/inverse.h"
 #include "../base/target.h"
 #include "bytes.h"
 
@@ -19,13 +20,6 @@ QB_INLINE float extreme_of(const float *x, size_t n)
         extreme = x[i];
     }
     return extreme;
-}
-
-// 1/d, or zero where that is not finite: the block then counts as zero, and d rounds to it.
-QB_INLINE float inverse(float d)
-{
-    const float inv = 1.0f / d;
-    return fabsf(inv) <= FLT_MAX ? inv : 0.0f;
 }
 
 QB_INLINE void put_u32(uint8_t *p, uint32_t x)

@@ -143,7 +143,7 @@ QB_INLINE size_t offset_blocks(const float *x, size_t count, const int bits, uin
     for (size_t block = 0; block < count; block++, x += 32, b += head + 16) {
         const float d = first_extreme(x, 32) / (float)-middle;
         if (!put_half(b, d)) return block;
-        const __m256i codes = truncated(x, 0, inverse(d), (float)middle + 0.5f);
+        const __m256i codes = truncated(x, 0, qb_inverse(d), (float)middle + 0.5f);
         const uint32_t high = put_nibbles(_mm256_min_epu8(codes, _mm256_set1_epi8((char)(2 * middle - 1))), b + head);
         if (bits == 5) put_u32(b + 2, high);
     }
@@ -169,7 +169,7 @@ QB_INLINE size_t min_blocks(const float *x, size_t count, const int bits, uint8_
         const struct ends e = ends_of(x, 32);
         const float lo = first_least(x, -e.minus_lo), d = (e.hi == lo ? 0.0f : e.hi - lo) / (float)top;
         if (!(put_half(b, d) & put_half(b + 2, lo))) return block;
-        const __m256i codes = truncated(x, lo, inverse(d), 0.5f);
+        const __m256i codes = truncated(x, lo, qb_inverse(d), 0.5f);
         const uint32_t high = put_nibbles(_mm256_min_epu8(codes, _mm256_set1_epi8((char)top)), b + head);
         if (bits == 5) put_u32(b + 4, high);
     }
@@ -186,7 +186,7 @@ size_t qb_encode_q8_0_avx2(const float *x, size_t count, uint8_t *b)
     for (size_t block = 0; block < count; block++, x += 32, b += 34) {
         const float d = amax(x, 32) / 127.0f;
         if (!put_half(b, d)) return block;
-        _mm256_storeu_si256((__m256i *)(b + 2), half_away(x, inverse(d)));
+        _mm256_storeu_si256((__m256i *)(b + 2), half_away(x, qb_inverse(d)));
     }
     return count;
 }
@@ -206,7 +206,7 @@ size_t qb_encode_q8_1_avx2(const float *x, size_t count, uint8_t *b)
 {
     for (size_t block = 0; block < count; block++, x += 32, b += 36) {
         const float d = amax(x, 32) / 127.0f;
-        const __m256i codes = half_away(x, inverse(d));
+        const __m256i codes = half_away(x, qb_inverse(d));
         int sums[2];
         sums_of_16(codes, sums);
         _mm256_storeu_si256((__m256i *)(b + 4), codes);
@@ -276,7 +276,7 @@ QB_INLINE __m256i trits(const float *x, float inv)
 size_t qb_encode_q2_0_avx2(const float *x, size_t count, uint8_t *b)
 {
     for (size_t block = 0; block < count; block++, x += 64, b += 18) {
-        const float d = amax(x, 64), inv = inverse(d);
+        const float d = amax(x, 64), inv = qb_inverse(d);
         if (!put_half(b, d)) return block;
         __m256i quads[2];
         for (int h = 0; h < 2; h++) {
@@ -293,7 +293,7 @@ size_t qb_encode_q2_0_avx2(const float *x, size_t count, uint8_t *b)
 size_t qb_encode_tq2_0_avx2(const float *x, size_t count, uint8_t *b)
 {
     for (size_t block = 0; block < count; block++, x += 256, b += 66) {
-        const float d = amax(x, 256), inv = inverse(d);
+        const float d = amax(x, 256), inv = qb_inverse(d);
         if (!put_half(b + 64, d)) return block;
         for (int h = 0; h < 2; h++) {
             __m256i all = trits(x + 128 * h, inv);
@@ -330,7 +330,7 @@ size_t qb_encode_tq1_0_avx2(const float *x, size_t count, uint8_t *b)
 {
     uint8_t last[96];
     for (size_t block = 0; block < count; block++, x += 256, b += 54) {
-        const float d = amax(x, 256), inv = inverse(d);
+        const float d = amax(x, 256), inv = qb_inverse(d);
         if (!put_half(b + 52, d)) return block;
         __m256i q = trits(x, inv);
         for (int c = 1; c < 5; c++) q = next_trit(q, trits(x + 32 * c, inv));

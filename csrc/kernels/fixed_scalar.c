@@ -35,7 +35,7 @@ QB_INLINE size_t offset_blocks(const float *x, size_t count, int bits, uint8_t *
 {
     const int middle = 1 << (bits - 1), head = bits == 5 ? 6 : 2;
     for (size_t block = 0; block < count; block++, x += 32, b += head + 16) {
-        const float d = extreme_of(x, 32) / (float)-middle, inv = inverse(d);
+        const float d = extreme_of(x, 32) / (float)-middle, inv = qb_inverse(d);
         if (!qb_put_f16(b, d)) return block;
         uint8_t codes[32];
         uint32_t high;
@@ -59,7 +59,7 @@ QB_INLINE size_t min_blocks(const float *x, size_t count, int bits, uint8_t *b)
             if (x[i] < lo) lo = x[i];
             if (x[i] > hi) hi = x[i];
         }
-        const float d = (hi - lo) / (float)top, inv = inverse(d);
+        const float d = (hi - lo) / (float)top, inv = qb_inverse(d);
         if (!(qb_put_f16(b, d) & qb_put_f16(b + 2, lo))) return block;
         uint8_t codes[32];
         uint32_t high;
@@ -78,7 +78,7 @@ size_t qb_encode_q5_1_scalar(const float *x, size_t count, uint8_t *b) { return 
 size_t qb_encode_q8_0_scalar(const float *x, size_t count, uint8_t *b)
 {
     for (size_t block = 0; block < count; block++, x += 32, b += 34) {
-        const float d = amax_of(x, 32) / 127.0f, inv = inverse(d);
+        const float d = amax_of(x, 32) / 127.0f, inv = qb_inverse(d);
         if (!qb_put_f16(b, d)) return block;
         for (int i = 0; i < 32; i++) b[2 + i] = (uint8_t)half_away(x[i] * inv);
     }
@@ -88,7 +88,7 @@ size_t qb_encode_q8_0_scalar(const float *x, size_t count, uint8_t *b)
 size_t qb_encode_q8_1_scalar(const float *x, size_t count, uint8_t *b)
 {
     for (size_t block = 0; block < count; block++, x += 32, b += 36) {
-        const float d = amax_of(x, 32) / 127.0f, inv = inverse(d);
+        const float d = amax_of(x, 32) / 127.0f, inv = qb_inverse(d);
         int sum = 0;
         for (int i = 0; i < 32; i++) {
             const int code = half_away(x[i] * inv);
@@ -137,7 +137,7 @@ size_t qb_encode_q1_0_scalar(const float *x, size_t count, uint8_t *b)
 // Codes 0, 1, 2 for -amax, 0, amax. Returns whether the scale is finite as a half.
 QB_INLINE int trits_of(const float *x, size_t n, uint8_t *scale, uint8_t *codes)
 {
-    const float d = amax_of(x, n), inv = inverse(d);
+    const float d = amax_of(x, n), inv = qb_inverse(d);
     for (size_t i = 0; i < n; i++) codes[i] = (uint8_t)(half_away(x[i] * inv) + 1);
     return qb_put_f16(scale, d);
 }
