@@ -10,14 +10,14 @@
 enum { DIGIT_BYTES = 256 * 1024 }; // of a stretch, at most
 
 int qb_stretch_new(struct qb_stretch *s, const struct qb_kernels *kernels, const qb_floats *x,
-                   const struct qb_cut *cut, int planes, size_t cols)
+                   const struct qb_cut *cut, int bits, int planes, size_t cols)
 {
-    const size_t words = cols * (size_t)planes;
+    const size_t words = cols * (size_t)planes, wide_words = bits < kernels->wide_bits[planes] ? 0 : cols * qb_wide_words(planes);
     // A segment takes at least a unit, and where groups are whole units each holds four elements.
     const size_t all = cut->group % 4 ? cut->cols : qb_ceil_div(cut->cols, 4);
     // Stretches are whole blocks of every block type.
     const size_t limit = qb_min(all, DIGIT_BYTES / (4 * words) / QB_BLOCK_MAX * QB_BLOCK_MAX);
-    const size_t arrays = limit * (2 * words + 2 * cols) + (limit + 1) + (limit + 2);
+    const size_t arrays = limit * (2 * words + 2 * wide_words + 2 * cols) + (limit + 1) + (limit + 2);
     int32_t *const room = malloc(arrays * 4);
     if (!room) return 0;
     s->kernels = kernels;
@@ -26,7 +26,8 @@ int qb_stretch_new(struct qb_stretch *s, const struct qb_kernels *kernels, const
     s->planes = planes;
     s->limit = limit;
     s->digits = (int8_t *)room;
-    s->sums = room + limit * words;
+    s->wide = wide_words ? (int16_t *)(room + limit * words) : NULL;
+    s->sums = room + limit * (words + 2 * wide_words);
     s->dx = (float *)(s->sums + limit * words);
     s->dxsum = s->dx + limit * cols;
     s->units = (uint32_t *)(s->dxsum + limit * cols);
@@ -36,12 +37,28 @@ int qb_stretch_new(struct qb_stretch *s, const struct qb_kernels *kernels, const
 
 void qb_stretch_free(struct qb_stretch *s) { free(s->digits); }
 
+// The same digits in 16 bits.
+static void place_wide(struct qb_stretch *w, size_t c, size_t unit, const int8_t *digits, size_t n)
+{
+    const size_t words = qb_wide_words(w->planes), step = w->cols * words * 2, top = (size_t)w->planes - 1;
+    for (size_t word = 0; word < words; word++) {
+        int16_t all[QB_BLOCK_MAX + 3], *to = w->wide + ((2 * unit * w->cols + c) * words + word) * 2;
+        // The last word has the two highest digits, or the one there is.
+        const int8_t *const low = digits + (word ? top - 1 : 0) * QB_BLOCK_MAX, *const high = digits + top * QB_BLOCK_MAX;
+        const int both = word || top == 1;
+        for (size_t i = 0; i < n; i++) all[i] = (int16_t)(both ? 256 * high[i] + low[i] : low[i]);
+        for (size_t i = n; i < n + 3; i++) all[i] = 0;
+        for (size_t i = 0; i < qb_ceil_div(n, 4) * 2; i++, to += step) memcpy(to, all + 2 * i, 4);
+    }
+}
+
 // Lays the digits of column c's part of segment s, n elements from digits on, into the stretch.
 static void place_segment(struct qb_stretch *w, size_t c, size_t s, size_t unit, const int8_t *digits, size_t n,
                           float dx)
 {
     const size_t planes = (size_t)w->planes, step = w->cols * planes * 4;
     int32_t total = 0;
+    if (w->wide) place_wide(w, c, unit, digits, n);
     for (size_t p = planes; p-- > 0;) {
         const int8_t *const from = digits + p * QB_BLOCK_MAX;
         int8_t *to = w->digits + ((unit * w->cols + c) * planes + p) * 4;

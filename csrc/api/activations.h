@@ -22,15 +22,19 @@ struct qb_stretch {
     size_t segments;
     uint32_t *units; // of each segment
     uint32_t *start; // of each segment, in elements from `first`; one more is the end
-    int8_t *digits;  // these four as struct qb_activations has them
+    int8_t *digits;  // these five as struct qb_activations has them
+    int16_t *wide;
     int32_t *sums;
     float *dx, *dxsum;
     qb_atomic_int bad[QB_COLUMNS]; // columns with a value that is not finite
 };
 
-// Makes room for chunks of `cols` columns; 0 if there is none. qb_stretch_free releases it.
+// Words of 16-bit digits of an element.
+static inline size_t qb_wide_words(int planes) { return planes == 3 ? 2 : 1; }
+
+// Makes room for chunks of `cols` columns, for codes of `bits` bits; 0 if there is none. qb_stretch_free releases it.
 int qb_stretch_new(struct qb_stretch *s, const struct qb_kernels *kernels, const qb_floats *x,
-                   const struct qb_cut *cut, int planes, size_t cols);
+                   const struct qb_cut *cut, int bits, int planes, size_t cols);
 void qb_stretch_free(struct qb_stretch *s);
 
 // Starts a chunk, before its first stretch. Then the next stretch is split until `end` is the row's.

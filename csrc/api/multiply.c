@@ -83,7 +83,7 @@ static void multiply_rows(const struct multiplication *job, struct worker *worke
 {
     const struct qb_weights *const w = job->w;
     const struct qb_stretch *const x = job->x;
-    const size_t words = x->cols * (size_t)x->planes;
+    const size_t words = x->cols * (size_t)x->planes, wide = x->cols * qb_wide_words(x->planes);
     struct qb_piece *const piece = &worker->piece;
     const int with_min = w->format->zero == QB_ZERO_MIN;
     for (size_t s = 0, end, unit = 0, units; s < x->segments; s = end, unit += units) {
@@ -107,7 +107,8 @@ static void multiply_rows(const struct multiplication *job, struct worker *worke
                                        .half_m = piece->half_m,
                                        .half_step = piece->half_step};
         const struct qb_activations part = {x->cols, x->planes, x->digits + unit * words * 4, x->sums + s * words,
-                                            x->dx + s * x->cols, x->dxsum + s * x->cols};
+                                            x->dx + s * x->cols, x->dxsum + s * x->cols,
+                                            x->wide ? x->wide + unit * wide * 4 : NULL};
         (piece->in_planes ? w->kernels->gemv : w->kernels->panel)(&panel, &part, worker->acc);
     }
 }
@@ -145,7 +146,7 @@ int qb_multiply(const struct qb_weights *w, const qb_floats *x, int planes, floa
     struct multiplication job = {w, &stretch, {0}, NULL};
     if (w->state_bytes && !(job.states = malloc(parts * w->state_bytes))) return QB_ERR_MEMORY;
     for (size_t i = 0; w->state_bytes && i < parts; i++) memset(job.states + i * w->state_bytes, 0, QB_STATE_ZEROED);
-    if (!qb_stretch_new(&stretch, w->kernels, x, &w->cut, planes, most)) {
+    if (!qb_stretch_new(&stretch, w->kernels, x, &w->cut, qb_stored_bits(w->format), planes, most)) {
         free(job.states);
         return QB_ERR_MEMORY;
     }

@@ -97,7 +97,7 @@ static void prepare_part(void *context, size_t part, size_t parts)
     }
     struct preparer *const p = malloc(sizeof *p);
     void *const state = calloc(1, job->w.state_bytes);
-    if (p && state && qb_stretch_new(&p->stretch, job->w.kernels, NULL, &job->layout.cut, 1, 1)) {
+    if (p && state && qb_stretch_new(&p->stretch, job->w.kernels, NULL, &job->layout.cut, 0, 1, 1)) {
         for (size_t row = start; row < end; row += QB_LANES)
             prepare_panel(job, p, state, row);
         qb_stretch_free(&p->stretch);
@@ -205,7 +205,7 @@ static struct unpreparer *new_unpreparer(const struct qb_kernels *k, const struc
 {
     struct unpreparer *const u = malloc(sizeof *u);
     if (u) u->piece.in_planes = 0;
-    if (u && qb_stretch_new(&u->stretch, k, NULL, &layout->cut, 1, 1)) return u;
+    if (u && qb_stretch_new(&u->stretch, k, NULL, &layout->cut, 0, 1, 1)) return u;
     free(u);
     return NULL;
 }

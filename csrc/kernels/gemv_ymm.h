@@ -23,8 +23,8 @@ QB_INLINE void end_sums(const int bits, const int words, const int one_plane, co
         if (IN_NIBBLES(bits)) total[j] = _mm256_add_epi32(total[j], _mm256_slli_epi32(high[j], 4));
         if (bits == 1 && w->doubled) total[j] = _mm256_add_epi32(total[j], total[j]);
     }
-    if (one_plane) end_segment(1, (size_t)words, 1, w, x, s, s * (size_t)words, total, out);
-    else end_segment(words, 1, 1, w, x, s, s, total, out);
+    if (one_plane) end_segment(1, (size_t)words, 0, 1, w, x, s, s * (size_t)words, total, out);
+    else end_segment(words, 1, 0, 1, w, x, s, s, total, out);
 }
 
 // Segment s, which is half an octet, from the first-th unit on.

@@ -169,9 +169,19 @@ struct qb_activations {
     const int32_t *sums;  // [segments][cols][planes]: sums of the digits
     const float *dx;      // [segments][cols]
     const float *dxsum;   // [segments][cols]: dx * (float)(sum of q), rounded
+    // For panel, where w->bits is no less than its wide_bits[planes] (else NULL): the digits in 16 bits,
+    // [2 * sum of units][cols][words][2]. One plane has a word of digits, two one of 256*digit 1 + digit 0, three
+    // digit 0 and 256*digit 2 + digit 1; 16 bits hold them.
+    const int16_t *wide;
 };
 typedef void qb_panel_fn(const struct qb_panel *w, const struct qb_activations *x,
                          float *acc /* [cols][QB_LANES], added to */);
+
+// wide_bits of each tier, of one plane and of more: codes of fewer bits are multiplied as bytes.
+#define QB_WIDE_scalar {0, 9, 9, 9}
+#define QB_WIDE_avx2 {0, 7, 1, 1}
+#define QB_WIDE_avxvnni QB_WIDE_scalar
+#define QB_WIDE_avx512 QB_WIDE_scalar
 
 // ---- family "planes": codes of prepared matrices -------------------------------------------------
 
@@ -335,6 +345,7 @@ struct qb_kernels {
     qb_split_fn *split;
     qb_interleave_fn *interleave;
     qb_panel_fn *panel;
+    int wide_bits[4];
     qb_planes_pack_fn *planes_pack;
     qb_planes_unpack_fn *planes_unpack;
     qb_look_up_fn *look_up;
@@ -410,7 +421,7 @@ struct qb_kernels {
 #define QB_TABLE_gemv(isa) .gemv_isa = #isa, .gemv = qb_gemv_##isa,
 #define QB_TABLE_operands(isa)                                                                    \
     .operands_isa = #isa, .split = qb_split_##isa, .interleave = qb_interleave_##isa,
-#define QB_TABLE_matmul(isa) .matmul_isa = #isa, .panel = qb_panel_##isa,
+#define QB_TABLE_matmul(isa) .matmul_isa = #isa, .panel = qb_panel_##isa, .wide_bits = QB_WIDE_##isa,
 #define QB_BLOCK_TABLE(type, isa)                                                                 \
     .block_codes[QB_BLOCK_##type] = qb_codes_##type##_##isa,                                      \
     .block_params[QB_BLOCK_##type] = qb_params_##type##_##isa,

@@ -1,21 +1,18 @@
 // SPDX-License-Identifier: Apache-2.0
 // The multiply in 8 lanes with vpdpbusd, which multiplies codes of any width and adds up in 32 bits.
 #include "dots_avxvnni.h"
+#include "panel_ymm.h"
 
 #if QB_X86
 QB_TARGET_BEGIN(QB_TARGET_AVXVNNI)
 
-#define IN_NIBBLES(bits) 0
-
-// sum_<words>, as panel_ymm.h asks for it.
-#define SUM_WORDS(words)                                                                          \
-    QB_INLINE void sum_##words(const uint8_t *lines, int bits, const int8_t *digits, size_t step, \
-                               size_t units, __m256i *total)                                      \
+#define DOTS_SUM(words)                                                                           \
+    QB_INLINE void dots_sum_##words(const uint8_t *lines, const uint8_t *digits, size_t step,     \
+                                    size_t count, __m256i *total)                                 \
     {                                                                                             \
         sums32 sums[2 * words];                                                                   \
-        (void)bits;                                                                               \
-        QB_UNROLL for (int j = 0; j < 2 * words; j++) sums[j] = to_sums(_mm256_setzero_si256());  \
-        for (const uint8_t *const end = lines + units * LINE; lines < end; lines += LINE) {       \
+        QB_UNROLL for (int j = 0; j < 2 * words; j++) sums[j] = SUMS_AS(sums32, _mm256_setzero_si256());  \
+        for (const uint8_t *const end = lines + count * LINE; lines < end; lines += LINE) {       \
             const __m256i lo = load(lines), hi = load(lines + LINE / 2);                          \
             QB_UNROLL for (int j = 0; j < words; j++) {                                           \
                 const __m256i x = broadcast(digits + 4 * j);                                      \
@@ -24,17 +21,25 @@ QB_TARGET_BEGIN(QB_TARGET_AVXVNNI)
             }                                                                                     \
             digits += step;                                                                       \
         }                                                                                         \
-        QB_UNROLL for (int j = 0; j < 2 * words; j++) total[j] = from_sums(sums[j]);              \
+        QB_UNROLL for (int j = 0; j < 2 * words; j++) total[j] = SUMS_AS(__m256i, sums[j]);              \
     }
-SUM_WORDS(1)
-SUM_WORDS(2)
-SUM_WORDS(3)
-SUM_WORDS(4)
-SUM_WORDS(6)
+DOTS_SUM(1)
+DOTS_SUM(2)
+DOTS_SUM(3)
+DOTS_SUM(4)
+DOTS_SUM(6)
 
-#include "panel_ymm.h"
+TILE(dots, 0, 1, 6, 6) TILE(dots, 0, 1, 4, 4) TILE(dots, 0, 1, 2, 2) TILE(dots, 0, 1, 1, 1)
+TILE(dots, 0, 2, 3, 6) TILE(dots, 0, 2, 2, 4) TILE(dots, 0, 2, 1, 2)
+TILE(dots, 0, 3, 2, 6) TILE(dots, 0, 3, 1, 3)
+static tiles_of_kind dots = {{{6, dots_1x6}, {4, dots_1x4}, {2, dots_1x2}, {1, dots_1x1}},
+                             {{3, dots_2x3}, {2, dots_2x2}, {1, dots_2x1}},
+                             {{2, dots_3x2}, {1, dots_3x1}}};
 
-void qb_panel_avxvnni(const struct qb_panel *w, const struct qb_activations *x, float *acc) { panel(w, x, acc); }
+void qb_panel_avxvnni(const struct qb_panel *w, const struct qb_activations *x, float *acc)
+{
+    multiply_panel(w, x, dots, 0, acc);
+}
 
 QB_TARGET_END
 #endif

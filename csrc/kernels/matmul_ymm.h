@@ -15,6 +15,16 @@ QB_TARGET_BEGIN(QB_TARGET_AVX2)
 // A line: a unit of 16 rows, two registers.
 enum { LINE = 4 * QB_LANES };
 
+// Sums of 16 bits, and of 32: gcc copies a variable of type __m256i at every step of a loop that adds to it.
+#if defined(_MSC_VER) && !defined(__clang__)
+typedef __m256i sums16, sums32;
+#define SUMS_AS(type, x) (x)
+#else
+typedef int16_t sums16 __attribute__((vector_size(32)));
+typedef int32_t sums32 __attribute__((vector_size(32)));
+#define SUMS_AS(type, x) ((type)(x))
+#endif
+
 QB_INLINE __m256i load(const void *p) { return _mm256_loadu_si256((const __m256i *)p); }
 QB_INLINE void store(void *p, __m256i x) { _mm256_storeu_si256((__m256i *)p, x); }
 
@@ -53,15 +63,17 @@ QB_INLINE __m256i unit_of(const uint8_t *octet, const int bits, const int unit, 
 // Units of an octet, or of a half of it, in an order that takes those of one line of planes one after another.
 #define UNIT(i, count) ((count) == 8 ? (const int[8]){0, 4, 2, 6, 1, 5, 3, 7}[i] : (const int[8]){0, 2, 1, 3}[i])
 
-// t of 8 rows from the sums of their planes, which are two registers apart.
-QB_INLINE __m256 join_planes(const int planes, const __m256i *total, __m256i z, const int32_t *sums)
+// t of 8 rows from the sums of their words, which are two registers apart. wide: words of 16-bit digits, without z.
+QB_INLINE __m256 join_words(const int planes, const int wide, const __m256i *total, __m256i z, const int32_t *sums)
 {
     __m256i a[3];
     // 16 bits hold both z and a sum of 256 digits.
-    for (int p = 0; p < planes; p++)
-        a[p] = _mm256_sub_epi32(total[2 * p], _mm256_madd_epi16(z, _mm256_set1_epi32(sums[p])));
+    for (int p = 0; p < (wide ? (planes + 1) / 2 : planes); p++)
+        a[p] = wide ? total[2 * p]
+                    : _mm256_sub_epi32(total[2 * p], _mm256_madd_epi16(z, _mm256_set1_epi32(sums[p])));
     if (planes == 1) return _mm256_cvtepi32_ps(a[0]);
-    const __m256i upper = _mm256_add_epi32(_mm256_slli_epi32(a[planes - 1], 8), a[planes - 2]);
+    const int top = planes - 1;
+    const __m256i upper = wide ? a[top / 2] : _mm256_add_epi32(_mm256_slli_epi32(a[top], 8), a[top - 1]);
     if (planes == 2) return _mm256_cvtepi32_ps(upper);
     const __m256 high = _mm256_cvtepi32_ps(upper), low = _mm256_cvtepi32_ps(a[0]);
     return _mm256_fmadd_ps(_mm256_set1_ps(256.0f), high, low);
@@ -75,17 +87,18 @@ QB_INLINE __m256 lanes_of(const struct qb_panel *w, const float *floats, const u
 }
 
 // Adds what segment s gives to the sums of `width` columns, the first of which has the parameters number `at`.
-// halves: parameters may be binary16.
-QB_INLINE void end_segment(const int planes, const size_t width, const int halves, const struct qb_panel *w,
-                           const struct qb_activations *x, size_t s, size_t at, const __m256i *total,
-                           __m256 *out)
+// wide: as join_words has it. halves: parameters may be binary16.
+QB_INLINE void end_segment(const int planes, const size_t width, const int wide, const int halves,
+                           const struct qb_panel *w, const struct qb_activations *x, size_t s, size_t at,
+                           const __m256i *total, __m256 *out)
 {
     const uint8_t *const half_d = halves ? w->half_d : NULL, *const half_m = halves ? w->half_m : NULL;
     const __m256 d[2] = {lanes_of(w, w->d, half_d, s, 0), lanes_of(w, w->d, half_d, s, 1)};
+    const size_t words = (size_t)(wide ? (planes + 1) / 2 : planes);
     QB_UNROLL for (size_t j = 0; j < 2 * width; j++) {
         const size_t c = j / 2, half = j % 2;
-        const __m256 t = join_planes(planes, total + 2 * (size_t)planes * c + half,
-                                     load(w->z + s * w->z_step + 8 * half), x->sums + (at + c) * (size_t)planes);
+        const __m256i z = wide ? _mm256_setzero_si256() : load(w->z + s * w->z_step + 8 * half);
+        const __m256 t = join_words(planes, wide, total + 2 * words * c + half, z, x->sums + (at + c) * (size_t)planes);
         out[j] = _mm256_fmadd_ps(_mm256_mul_ps(d[half], _mm256_set1_ps(x->dx[at + c])), t, out[j]);
     }
     if (!w->m && !half_m) return;

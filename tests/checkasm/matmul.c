@@ -14,7 +14,7 @@ static int any_offset(int unit) { return ck_below(4) ? (int)ck_below(64) * unit 
 // One call's arguments, each in memory of its own.
 static struct buffer units_memory, lines_memory, planes_memory, table_memory, d_memory, m_memory, z_memory;
 static struct buffer halves_memory;
-static struct buffer digits_memory, sums_memory, dx_memory, dxsum_memory;
+static struct buffer digits_memory, wide_memory, sums_memory, dx_memory, dxsum_memory;
 enum { MAX_SEGMENTS = 6 };
 
 enum extremes { ANY, ALL_LEAST, ALL_MOST, MIXED, EXTREMES };
@@ -44,6 +44,20 @@ static void fill_weights(struct qb_panel *w, size_t units, enum extremes kind, e
     w->z = z;
 }
 
+static void widen_digits(struct qb_activations *x, size_t units)
+{
+    const size_t planes = (size_t)x->planes, words = planes == 3 ? 2 : 1;
+    int16_t *const wide = ck_place(&wide_memory, units * x->cols * words * 8, any_offset(2));
+    for (size_t i = 0; i < units * x->cols * words * 4; i++) {
+        const size_t k = i % 2 + i / (2 * words * x->cols) % 2 * 2, word = i / 2 % words;
+        const size_t c = i / (2 * words) % x->cols, u = i / (4 * words * x->cols);
+        const int8_t *const digits = x->digits + (u * x->cols + c) * planes * 4 + k;
+        const int high = digits[4 * (planes - 1)], low = digits[4 * (word ? planes - 2 : 0)];
+        wide[i] = (int16_t)(word || planes == 2 ? 256 * high + low : low);
+    }
+    x->wide = wide;
+}
+
 static void fill_activations(struct qb_activations *x, const struct qb_panel *w, size_t units,
                              enum extremes kind, enum floats scales)
 {
@@ -55,6 +69,9 @@ static void fill_activations(struct qb_activations *x, const struct qb_panel *w,
     ck_fill(digits, digits_memory.bytes);
     for (size_t i = 0; i < digits_memory.bytes && kind != ANY; i++)
         digits[i] = kind == ALL_LEAST || (kind == MIXED && digits[i] & 1) ? -128 : 127;
+    // Of several planes the digits of 256 never are -128: 16 bits could not hold them and the next.
+    for (size_t i = 0; i < digits_memory.bytes; i++)
+        if (i / 4 % (size_t)x->planes && digits[i] == -128) digits[i] = -127;
     memset(sums, 0, sums_memory.bytes);
     for (size_t s = 0, unit = 0; s < w->segments; unit += w->units[s++])
         for (size_t i = 0; i < w->units[s] * words * 4; i++)
@@ -131,6 +148,8 @@ static void panel_case(const struct qb_kernels *ref, const struct qb_kernels *te
     fill_floats(a, c->cols * QB_LANES, FLOATS_NORMAL);
     memcpy(b, a, want.bytes);
     (ref == test ? naive_panel : ref->panel)(&w, &x, a);
+    if (x.cols && w.bits >= test->wide_bits[x.planes])
+        widen_digits(&x, digits_memory.bytes / (4 * x.cols * (size_t)x.planes));
     test->panel(&w, &x, b);
     same_floats("sums", a, b, c->cols * QB_LANES);
     ck_canaries(&got);
