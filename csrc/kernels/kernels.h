@@ -179,7 +179,7 @@ typedef void qb_panel_fn(const struct qb_panel *w, const struct qb_activations *
 
 // wide_bits of each tier, of one plane and of more: codes of fewer bits are multiplied as bytes.
 #define QB_WIDE_scalar {0, 9, 9, 9}
-#define QB_WIDE_avx2 {0, 7, 1, 1}
+#define QB_WIDE_avx2 {0, 8, 1, 1}
 #define QB_WIDE_avxvnni QB_WIDE_scalar
 #define QB_WIDE_avx512 QB_WIDE_scalar
 

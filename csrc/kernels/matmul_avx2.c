@@ -2,8 +2,8 @@
 // The multiply in 8 lanes: a line of 64 bytes (16 rows, 4 codes each) is two registers, a word of 4
 // digits is broadcast to all lanes, and vpmaddubsw (unsigned codes times signed digits) adds pairs
 // of products in 16 bits. That saturates, so it is kept where it cannot: the 16-bit sums are widened by
-// vpmaddwd before they can reach 2^15. Codes of 7 and 8 bits, and digits of several planes, are multiplied in
-// 16 bits.
+// vpmaddwd before they can reach 2^15. Codes of 8 bits, and digits of several planes, are multiplied in 16
+// bits.
 // Accumulators are arrays of literal size in stamped functions: otherwise gcc leaves them in
 // memory.
 #include "pairs_avx2.h"
@@ -13,7 +13,7 @@
 QB_TARGET_BEGIN(QB_TARGET_AVX2)
 
 // Units whose pairs of products 16 bits can hold: 2 * 128 * (2^bits - 1) each, below 2^15.
-static const uint8_t run_units[] = {0, 127, 42, 18, 8, 4, 2};
+static const uint8_t run_units[] = {0, 127, 42, 18, 8, 4, 2, 1};
 
 #define START_RUN(words)                                                                          \
     QB_INLINE void start_run_##words(const uint8_t *line, const uint8_t *digits, sums16 *pairs)   \
@@ -98,10 +98,10 @@ static const uint8_t run_units[] = {0, 127, 42, 18, 8, 4, 2};
             total[j] = _mm256_add_epi32(total[j], widen_sums(pairs[j]));                          \
     }
 
-// In 16 bits: lines of two codes a row.
-#define WIDE_SUM(words)                                                                           \
-    QB_INLINE void wide_sum_##words(const uint8_t *lines, const uint8_t *digits, size_t step,     \
-                                    size_t count, __m256i *total)                                 \
+// Sums of 32 bits, a line at a time.
+#define LINES_SUM(kind, words)                                                                    \
+    QB_INLINE void kind##_sum_##words(const uint8_t *lines, const uint8_t *digits, size_t step,   \
+                                      size_t count, __m256i *total)                               \
     {                                                                                             \
         sums32 sums[2 * words];                                                                   \
         QB_UNROLL for (int j = 0; j < 2 * words; j++)                                             \
@@ -110,8 +110,8 @@ static const uint8_t run_units[] = {0, 127, 42, 18, 8, 4, 2};
             const __m256i lo = load(lines), hi = load(lines + LINE / 2);                          \
             QB_UNROLL for (int j = 0; j < words; j++) {                                           \
                 const __m256i x = broadcast(digits + 4 * j);                                      \
-                sums[2 * j] = add_wide(sums[2 * j], lo, x);                                       \
-                sums[2 * j + 1] = add_wide(sums[2 * j + 1], hi, x);                               \
+                sums[2 * j] = add_##kind(sums[2 * j], lo, x);                                     \
+                sums[2 * j + 1] = add_##kind(sums[2 * j + 1], hi, x);                             \
                 QB_PIN(sums[2 * j]);                                                              \
                 QB_PIN(sums[2 * j + 1]);                                                          \
             }                                                                                     \
@@ -120,19 +120,25 @@ static const uint8_t run_units[] = {0, 127, 42, 18, 8, 4, 2};
         QB_UNROLL for (int j = 0; j < 2 * words; j++) total[j] = SUMS_AS(__m256i, sums[j]);       \
     }
 
-#define SUMS(words) START_RUN(words) ONE_SUM(words) RUNS_SUM(words) TWOS_SUM(words) WIDE_SUM(words)
+#define SUMS(words)                                                                               \
+    START_RUN(words) ONE_SUM(words) RUNS_SUM(words) TWOS_SUM(words) LINES_SUM(singles, words)     \
+    LINES_SUM(wide, words)
 SUMS(1) SUMS(2) SUMS(4) SUMS(6)
 
 TILE(one, 0, 1, 6, 6) TILE(one, 0, 1, 4, 4) TILE(one, 0, 1, 2, 2) TILE(one, 0, 1, 1, 1)
 TILE(runs, 0, 1, 6, 6) TILE(runs, 0, 1, 4, 4) TILE(runs, 0, 1, 2, 2) TILE(runs, 0, 1, 1, 1)
 // A tile of 6 words leaves no registers for two lines.
 TILE(twos, 0, 1, 4, 4) TILE(twos, 0, 1, 2, 2) TILE(twos, 0, 1, 1, 1)
+// Of 7 bits, each line by itself.
+TILE(singles, 0, 1, 6, 6) TILE(singles, 0, 1, 4, 4) TILE(singles, 0, 1, 2, 2) TILE(singles, 0, 1, 1, 1)
+// In 16 bits: lines of two codes a row.
 TILE(wide, 1, 1, 6, 6) TILE(wide, 1, 1, 4, 4) TILE(wide, 1, 1, 2, 2) TILE(wide, 1, 1, 1, 1)
 TILE(wide, 1, 3, 3, 6) TILE(wide, 1, 3, 2, 4) TILE(wide, 1, 3, 1, 2)
 
 static tiles_of_kind one = {{{6, one_1x6}, {4, one_1x4}, {2, one_1x2}, {1, one_1x1}}};
 static tiles_of_kind runs = {{{6, runs_1x6}, {4, runs_1x4}, {2, runs_1x2}, {1, runs_1x1}}};
 static tiles_of_kind twos = {{{4, twos_1x4}, {2, twos_1x2}, {1, twos_1x1}}};
+static tiles_of_kind singles = {{{6, singles_1x6}, {4, singles_1x4}, {2, singles_1x2}, {1, singles_1x1}}};
 // Two planes are one word.
 static tiles_of_kind wide = {{{6, wide_1x6}, {4, wide_1x4}, {2, wide_1x2}, {1, wide_1x1}},
                              {{6, wide_1x6}, {4, wide_1x4}, {2, wide_1x2}, {1, wide_1x1}},
@@ -146,7 +152,8 @@ void qb_panel_avx2(const struct qb_panel *w, const struct qb_activations *x, flo
     }
     uint32_t most = 0;
     for (size_t s = 0; s < w->segments; s++) most = w->units[s] > most ? w->units[s] : most;
-    multiply_panel(w, x, most <= run_units[w->bits] ? one : w->bits > 4 ? twos : runs, 0, acc);
+    if (most <= run_units[w->bits]) multiply_panel(w, x, one, 0, acc);
+    else multiply_panel(w, x, w->bits == 7 ? singles : w->bits > 4 ? twos : runs, 0, acc);
 }
 
 QB_TARGET_END
