@@ -7,7 +7,10 @@
 #include <stdlib.h>
 #include <string.h>
 
-enum { DIGIT_BYTES = 256 * 1024 }; // of a stretch, at most
+enum {
+    DIGIT_BYTES = 256 * 1024, // of a stretch, at most
+    NEAR_ELEMENTS = 256       // that are split one column after the other
+};
 
 int qb_stretch_new(struct qb_stretch *s, const struct qb_kernels *kernels, const qb_floats *x,
                    const struct qb_cut *cut, int bits, int planes, size_t cols)
@@ -76,26 +79,36 @@ static void place_segment(struct qb_stretch *w, size_t c, size_t s, size_t unit,
     w->dxsum[s * w->cols + c] = dx * (float)total;
 }
 
-// Splits the block [k, end) of every column; its first segment is number s and starts at `unit`.
-static void split_block(struct qb_stretch *w, size_t k, size_t end, size_t s, size_t unit)
+// Splits the block [k, end) of column c; its first segment is number s and starts at `unit`.
+static void split_block(struct qb_stretch *w, size_t c, size_t k, size_t end, size_t s, size_t unit)
 {
     const size_t n = end - k;
     float tile[QB_BLOCK_MAX];
     int8_t digits[3 * QB_BLOCK_MAX];
-    for (size_t c = 0; c < w->cols; c++) {
-        const float *const x = qb_load_floats(w->kernels, w->x, w->column + c, k, n, tile);
-        float dx;
-        if (w->kernels->split(x, n, w->planes, QB_BLOCK_MAX, digits, &dx)) {
-            qb_atomic_store(&w->bad[c], 1);
-            dx = 0;
-            memset(digits, 0, sizeof digits);
-        }
-        size_t at = unit;
-        for (size_t from = k, i = s, to; from < end; from = to, at += w->units[i++]) {
-            to = k + (w->start[i + 1] - w->start[s]);
-            place_segment(w, c, i, at, digits + (from - k), to - from, dx);
-        }
+    const float *const x = qb_load_floats(w->kernels, w->x, w->column + c, k, n, tile);
+    float dx;
+    if (w->kernels->split(x, n, w->planes, QB_BLOCK_MAX, digits, &dx)) {
+        qb_atomic_store(&w->bad[c], 1);
+        dx = 0;
+        memset(digits, 0, sizeof digits);
     }
+    for (size_t from = k, to; from < end; from = to, unit += w->units[s++]) {
+        to = w->first + w->start[s + 1];
+        place_segment(w, c, s, unit, digits + (from - k), to - from, dx);
+    }
+}
+
+// Where a block starts: its first element, segment and unit.
+struct block_start {
+    size_t k, segment, unit;
+};
+
+static struct block_start next_block(const struct qb_stretch *w, struct block_start at)
+{
+    at.k = qb_block_end(&w->cut, at.k);
+    for (; at.segment < w->segments && w->first + w->start[at.segment] < at.k; at.segment++)
+        at.unit += w->units[at.segment];
+    return at;
 }
 
 // A stretch being split: its blocks are dealt to the threads in runs.
@@ -109,12 +122,18 @@ static void split_part(void *context, size_t part, size_t parts)
     const struct splitting *const job = context;
     struct qb_stretch *const w = job->stretch;
     const size_t from = qb_part_start(job->blocks, 1, part, parts), to = qb_part_start(job->blocks, 1, part + 1, parts);
-    size_t s = 0, unit = 0, block = 0;
-    for (size_t k = w->first; k < w->end && block < to; block++) {
-        const size_t end = qb_block_end(&w->cut, k);
-        if (block >= from) split_block(w, k, end, s, unit);
-        for (; s < w->segments && w->first + w->start[s] < end; s++) unit += w->units[s];
-        k = end;
+    struct block_start at = {w->first, 0, 0}, next;
+    for (size_t block = 0; block < from; block++) at = next_block(w, at);
+    // A column's blocks one after another as far as their digits, strewn among those of all columns, stay near.
+    for (size_t run = 0, block = from; block < to; block += run, at = next) {
+        for (size_t c = 0; c < w->cols; c++) {
+            next = at;
+            for (run = 0; block + run < to && next.k - at.k < NEAR_ELEMENTS; run++) {
+                const struct block_start this = next;
+                next = next_block(w, this);
+                split_block(w, c, this.k, next.k, this.segment, this.unit);
+            }
+        }
     }
 }
 

@@ -51,6 +51,10 @@ static void load_lines(const struct qb_kernels *k, const struct qb_panel_layout 
                        const uint8_t *codes, size_t unit, size_t units, struct qb_piece *piece)
 {
     const size_t octets = qb_ceil_div(unit + units, QB_OCTET);
+    if (layout->bits == QB_MAX_BITS) { // whose planes are the lines
+        piece->lines = codes + unit * QB_LINE;
+        return;
+    }
     k->planes_unpack(codes, octets, layout->bits, piece->room);
     if (piece->table) k->look_up(piece->table, octets * QB_OCTET * QB_LINE, piece->room);
     if (doubled(layout, format))
