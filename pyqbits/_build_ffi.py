@@ -23,6 +23,9 @@ def relative(pattern: str) -> list[str]:
 (version,) = re.findall(r'^version = "(.+)"', (ROOT / "pyproject.toml").read_text(), re.M)
 msvc = sys.platform == "win32"
 
+# -g1: the interpreter's own flags ask for -g, which takes a third of the time to compile.
+UNIX_FLAGS = "-std=c11 -O3 -g1 -fvisibility=hidden -ffp-contract=off -Wall -Wextra -pthread".split()
+
 ffi = FFI()
 ffi.cdef(declarations((CSRC / "qbits.h").read_text()))
 ffi.set_source(
@@ -32,9 +35,7 @@ ffi.set_source(
     depends=relative("*.h"),
     include_dirs=["csrc"],
     define_macros=[("QB_VERSION", f'"{version}"')],
-    extra_compile_args=["/O2", "/std:c11"]
-    if msvc
-    else ["-std=c11", "-O3", "-fvisibility=hidden", "-ffp-contract=off", "-Wall", "-Wextra", "-pthread"],
+    extra_compile_args=["/O2", "/std:c11"] if msvc else UNIX_FLAGS,
     extra_link_args=[] if msvc else ["-pthread"],
     libraries=[] if msvc else ["m"],
 )

@@ -26,4 +26,4 @@ def test_c_harness(target):
     missing = [tool for tool in ("make", "cc") if not shutil.which(tool)]
     if missing and not os.environ.get("CI"):
         pytest.skip(f"not found: {', '.join(missing)}")
-    run("make", "-C", "tests/checkasm", target)
+    run("make", "-C", "tests/checkasm", f"-j{os.cpu_count()}", target)

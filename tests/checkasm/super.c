@@ -112,7 +112,7 @@ static void naive_book(const float *x, const float *w, size_t n, const float *in
             const double v = fmax(-1e6, fmin(1e6, (double)(x[i] * inv[k]))); // far beyond any level
             int best = 0;
             for (int j = 1; j < 16; j++)
-                if (fabs(v - (double)levels[j]) <= fabs(v - (double)levels[best])) best = j;
+                if (2 * v >= (double)levels[best] + (double)levels[j]) best = j; // exact: as near, or nearer
             a[k] += w[i] * levels[best] * x[i];
             b[k] += w[i] * levels[best] * levels[best];
         }
