@@ -9,7 +9,6 @@ from typing import Any
 import numpy as np
 
 from . import _arrays, _indexing, _safetensors
-from ._blocks import BlockFormat
 from ._bytes import read_description
 from ._native import ffi, lib
 from .errors import FormatError, check
@@ -32,6 +31,8 @@ class PreparedMatrix(Operand):
     Products are those of the QArray, bit for bit, only faster: ``p @ x``, ``X @ p.T``, ``matmul(..., out=)``.
     Rows lie 16 side by side, in the format's own number of bits (groups of a multiple of 4 elements; others
     are filled up), and the last rows are filled up to 16. The bytes serve every instruction set.
+    The block types iq1, iq2, iq3, tq1_0, q8_1 and q8_K keep their blocks, only in another order:
+    their products take nearly as long as the QArray's.
 
     Attributes
     ----------
@@ -204,9 +205,6 @@ def _block_bytes(format: Format, shape: tuple[int, ...], axis: int) -> int:
     if not rows or not n:
         return 0
     size = lib.qb_prepared_bytes(ffi.new("qb_format *", format.native(n)), rows, n)
-    if not size and isinstance(format, BlockFormat):
-        why = "no planes hold its codes; it multiplies from its blocks"
-        raise ValueError(f"prepare() does not take {format}: {why}")
     if not size:
         raise MemoryError(f"a prepared matrix of shape {shape} does not fit the address space")
     return size

@@ -7,8 +7,7 @@ from test_blocks import random_rows
 
 import pyqbits as qb
 
-WHOLE = {"q8_1", "q8_K", "iq1_s", "iq1_m", "iq2_xxs", "iq2_xs", "iq2_s", "iq3_xxs", "iq3_s", "tq1_0"}
-NAMES = tuple(sorted(set(blocks.SIZES) - WHOLE))
+NAMES = tuple(sorted(blocks.SIZES))
 ROWS, COLS = 37, 1536  # rows that end within a panel, blocks that end within a run
 
 
@@ -68,14 +67,21 @@ def test_no_more_bytes_than_the_blocks(name):
     assert q.nbytes <= q.prepare().nbytes <= q.nbytes * 1.005
 
 
-@pytest.mark.parametrize("name", sorted(WHOLE))
-def test_types_that_are_not_taken_apart(name):
-    with pytest.raises(ValueError, match=f"prepare.. does not take {name}"):
-        matrix(name).prepare()
-
-
-def test_files(tmp_path):
-    q = matrix("q4_K")
+@pytest.mark.parametrize("name", NAMES)
+def test_files(tmp_path, name):
+    q = matrix(name)
     q.prepare().save(tmp_path / "p.safetensors")
     loaded = qb.PreparedMatrix.load(tmp_path / "p.safetensors")
-    assert loaded.unprepare().tobytes() == q.tobytes() and str(loaded.format) == "q4_K"
+    assert loaded.unprepare().tobytes() == q.tobytes() and str(loaded.format) == name
+    x = np.random.default_rng(4).standard_normal(COLS).astype(np.float32)
+    assert (loaded @ x).tobytes() == (q @ x).tobytes()
+
+
+def test_in_a_group(isa):
+    """Types that are taken apart beside ones that are kept whole."""
+    x = np.random.default_rng(6).standard_normal((5, COLS), np.float32)
+    q = [matrix(name) for name in ("iq2_xs", "q4_K", "tq1_0")]
+    bounds = [0, 2, 2, 5]
+    experts = [q[0].prepare(), q[1], q[2].prepare()]
+    want = np.concatenate([x[a:b] @ e.T for a, b, e in zip(bounds, bounds[1:], q, strict=False)])
+    assert qb.grouped_matmul(x, experts, bounds).tobytes() == want.tobytes()

@@ -8,6 +8,12 @@
 
 enum { RUN = 512, SPREAD = 64 }; // elements; bytes between rows, so that 16 rows do not share cache sets
 
+// `count` whole blocks of a row, from one place to another with so many bytes from each to the next.
+static void copy_blocks(const uint8_t *from, size_t from_step, uint8_t *to, size_t to_step, size_t bytes, size_t count)
+{
+    for (; count--; from += from_step, to += to_step) memcpy(to, from, bytes);
+}
+
 static void take_fields(const qb_matrix *q, const struct qb_panel_layout *layout, size_t row, size_t rows, uint8_t *fields)
 {
     const qb_block_type *const type = qb_block_type_of(q->format.block);
@@ -24,6 +30,14 @@ void qb_prepare_blocks(const struct qb_kernels *k, const qb_matrix *q, const str
                        uint8_t *panel)
 {
     const size_t rows = qb_min(q->rows - row, QB_LANES), row_bytes = qb_block_bytes(&q->format, q->cols);
+    const size_t bytes = qb_block_type_of(q->format.block)->bytes;
+    if (!layout->bits) {
+        memset(panel, 0, layout->codes);
+        for (size_t lane = 0; lane < rows; lane++)
+            copy_blocks(q->codes + (row + lane) * row_bytes, bytes, panel + lane * bytes, layout->fields, bytes,
+                        row_bytes / bytes);
+        return;
+    }
     uint8_t codes[QB_LANES][RUN + SPREAD], lines[RUN * QB_LANES], *to = panel + layout->codes;
     memset(codes, 0, sizeof codes); // what lanes without a row hold
     take_fields(q, layout, row, rows, panel);
@@ -53,7 +67,13 @@ void qb_unprepare_blocks(const struct qb_kernels *k, const struct qb_panel_layou
                          size_t lane, size_t rows, const qb_matrix *out, size_t row)
 {
     const qb_block_type *const type = qb_block_type_of(out->format.block);
-    const size_t row_bytes = qb_block_bytes(&out->format, out->cols);
+    const size_t row_bytes = qb_block_bytes(&out->format, out->cols), bytes = type->bytes;
+    if (!layout->bits) {
+        for (size_t r = 0; r < rows; r++)
+            copy_blocks(panel + (lane + r) * bytes, layout->fields, out->codes + (row + r) * row_bytes, bytes, bytes,
+                        row_bytes / bytes);
+        return;
+    }
     const uint8_t *from = panel + layout->codes;
     uint8_t lines[RUN * QB_LANES];
     for (size_t col = 0; col < out->cols; col += RUN) {

@@ -13,7 +13,6 @@ int qb_prepared_check(const qb_format *format, size_t rows, size_t cols, struct 
     const qb_matrix q = {.format = *format, .rows = rows, .cols = cols};
     const int status = qb_matrix_check(&q);
     if (status) return status;
-    if (format->block && !qb_block_stored_bits(format)) return QB_ERR_ARGUMENT;
     return qb_panel_layout(format, rows, cols, layout) ? QB_OK : QB_ERR_SIZE;
 }
 
@@ -92,10 +91,31 @@ static void load_params(const struct qb_kernels *k, const struct qb_panel_layout
     }
 }
 
+// A piece of blocks that are kept whole, 16 after one another.
+static void load_blocks(const struct qb_kernels *k, const qb_format *format, const uint8_t *blocks, size_t count,
+                        struct qb_piece *piece)
+{
+    const qb_block_type *const type = qb_block_type_of(format->block);
+    const size_t elements = type->elements, segments = elements / type->format.group;
+    uint8_t codes[QB_LANES * QB_BLOCK_MAX], *lines = piece->room;
+    float params[QB_LANES * QB_BLOCK_MAX / 16], *d = piece->d;
+    piece->lines = lines;
+    for (; count--; blocks += QB_LANES * type->bytes, lines += QB_LANES * elements, d += QB_LANES * segments) {
+        qb_block_codes(k, format, blocks, 0, QB_LANES * elements, codes);
+        k->interleave(codes, elements, elements, lines);
+        qb_block_params(k, format, blocks, 0, QB_LANES * segments, params, NULL);
+        k->interleave((const uint8_t *)params, segments * sizeof *d, segments * sizeof *d, (uint8_t *)d);
+    }
+}
+
 void qb_prepared_piece(const struct qb_kernels *k, const struct qb_panel_layout *layout, const qb_format *format,
                        const uint8_t *panel, const struct qb_stretch *x, size_t s, size_t end, size_t unit,
                        struct qb_piece *piece)
 {
+    const qb_block_type *const type = qb_block_type_of(format->block); // their pieces are whole blocks
+    const size_t block = type ? (x->first + x->start[s]) / type->elements : 0;
+    const size_t blocks = type ? (x->start[end] - x->start[s]) / type->elements : 0;
+    const uint8_t *const fields = panel + block * layout->fields;
     size_t units = 0;
     for (size_t i = s; i < end; i++) units += x->units[i];
     const size_t octet = (size_t)layout->bits * QB_LINE, first = x->first_unit + unit;
@@ -105,6 +125,10 @@ void qb_prepared_piece(const struct qb_kernels *k, const struct qb_panel_layout 
     piece->table = format->block ? qb_block_table(format) : NULL;
     piece->doubled = piece->in_planes && doubled(layout, format);
     piece->half_d = piece->half_m = NULL;
+    if (type && !layout->bits) {
+        load_blocks(k, format, fields, blocks, piece);
+        return;
+    }
     if (piece->in_planes) piece->lines = codes;
     else load_lines(k, layout, format, codes, first % QB_OCTET, units, piece);
     if (piece->in_planes && halves_stay(format, &layout->cut)) {
@@ -114,10 +138,8 @@ void qb_prepared_piece(const struct qb_kernels *k, const struct qb_panel_layout 
         if (format->zero == QB_ZERO_MIN) piece->half_m = piece->half_d + (format->block ? size : layout->mins);
         return;
     }
-    if (format->block) { // pieces are whole blocks
-        const size_t elements = qb_block_type_of(format->block)->elements, from = (x->first + x->start[s]) / elements;
-        const size_t count = (x->start[end] - x->start[s]) / elements;
-        k->block_lanes[format->block](panel + from * layout->fields, count, piece->d, piece->m);
+    if (type) {
+        k->block_lanes[format->block](fields, blocks, piece->d, piece->m);
         return;
     }
     for (size_t i = s, next; i < end; i = next) {
@@ -147,7 +169,7 @@ static void load_piece(const struct qb_weights *w, void *state, const struct qb_
 // Segments of a piece whose codes stay in planes; `words` are those of all columns, which are one chunk if they are few.
 static size_t octet_segments(const struct qb_panel_layout *layout, const qb_format *format, size_t words)
 {
-    if (words > QB_GEMV_WORDS || !stays_in_planes(&layout->cut)) return 0;
+    if (words > QB_GEMV_WORDS || !layout->bits || !stays_in_planes(&layout->cut)) return 0;
     return halves_stay(format, &layout->cut) ? SIZE_MAX / 2 : QB_PIECE_SEGMENTS;
 }
 

@@ -74,7 +74,7 @@ static size_t halves_of(const struct parts *t) { return (size_t)(t->halves[0] >=
 size_t qb_block_field_bytes(const qb_format *format)
 {
     const struct parts *const t = &types[format->block];
-    return 2 * halves_of(t) + (size_t)t->bytes;
+    return t->bits ? 2 * halves_of(t) + (size_t)t->bytes : qb_block_type_of(format->block)->bytes;
 }
 
 int qb_block_halves(const qb_format *format)

@@ -1,7 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 // Block types taken apart: the codes, which a prepared matrix keeps in planes, and the fields beside them, which
 // it keeps as they are, so that it can be put together again byte for byte. Types that look their codes up in
-// large tables, and the one that packs five codes into a byte, are not taken apart.
+// large tables, the one that packs five codes into a byte and those that hold sums of their codes are not taken
+// apart: all that they are is one field.
 #ifndef QB_BLOCK_FIELDS_H
 #define QB_BLOCK_FIELDS_H
 
@@ -13,7 +14,7 @@ int qb_block_stored_bits(const qb_format *format);
 // The effective codes of a type whose stored codes are indices; NULL for others.
 const uint8_t *qb_block_table(const qb_format *format);
 
-// Bytes of a block that hold no codes.
+// Bytes of a block that hold no codes; of a type that is not taken apart, all of them.
 size_t qb_block_field_bytes(const qb_format *format);
 
 // How many parameters a block has, where they are all its fields and binary16; 0 for other types.

@@ -24,7 +24,6 @@ int qb_panel_layout(const qb_format *format, size_t rows, size_t cols, struct qb
     out->units = cols / group * units_of(group) + units_of(cols % group);
     out->bits = format->block ? qb_block_stored_bits(format) : format->bits;
     out->fields = format->block ? QB_LANES * qb_block_field_bytes(format) : 0;
-    if (out->bits == 0) return 0;
     out->scales_bytes = padded(format->block ? cols / qb_block_type_of(format->block)->elements * out->fields
                                              : groups * QB_LANES * scale);
     out->zeros_bytes = format->zero == QB_ZERO_POINT && !format->block ? padded(groups * 2 * (size_t)format->bits) : 0;

@@ -88,12 +88,54 @@ static void prepared_case(size_t group)
     ck_canaries(&back.scales);
 }
 
+// Any bytes as blocks: infinite scales and NaN among them.
+static void blocks_case(const qb_block_type *type)
+{
+    if (ck_skip()) return;
+    const size_t rows = ck_below(4) ? 1 + ck_below(40) : 16, cols = 256 * (1 + ck_below(5)), columns = 1 + ck_below(6);
+    const size_t bytes = rows * (cols / type->elements) * type->bytes;
+    const int planes = 1 + (int)ck_below(3);
+    ck_case("rows=%zu cols=%zu columns=%zu planes=%d", rows, cols, columns, planes);
+    uint8_t *const blocks = ck_place(&packed.codes, bytes, ck_below(2) ? CK_END : (int)ck_below(64));
+    ck_fill(blocks, bytes);
+    const qb_matrix q = {.format = type->format, .rows = rows, .cols = cols, .codes = blocks};
+    uint8_t *const to = ck_place(&panels, qb_prepared_bytes(&q.format, rows, cols), ck_below(2) ? CK_END : (int)ck_below(64));
+    ck_same_u64("prepare", QB_OK, (uint64_t)qb_prepare(&q, to));
+    ck_canaries(&panels);
+
+    const qb_prepared p = {q.format, rows, cols, to};
+    float *const x = ck_place(&activations, columns * cols * sizeof *x, CK_END);
+    fill_floats(x, columns * cols, FLOATS_NORMAL);
+    const size_t out_bytes = rows * columns * sizeof(float);
+    float *const a = ck_place(&want, out_bytes, CK_END), *const b = ck_place(&got, out_bytes, CK_END);
+    ck_same_u64("packed", QB_OK, (uint64_t)qb_matmul_rows(&q, x, columns, planes, a));
+    ck_same_u64("prepared", QB_OK, (uint64_t)qb_prepared_matmul_rows(&p, x, columns, planes, b));
+    ck_same("out", a, b, out_bytes);
+    ck_canaries(&got);
+
+    qb_matrix again = q;
+    again.codes = ck_place(&back.codes, bytes, CK_END);
+    ck_same_u64("unprepare", QB_OK, (uint64_t)qb_unprepare(&p, &again));
+    ck_same("blocks", blocks, again.codes, bytes);
+    const int64_t row = (int64_t)ck_below(rows);
+    again.rows = 1;
+    again.codes = ck_place(&back.codes, bytes / rows, CK_END);
+    ck_same_u64("a row", QB_OK, (uint64_t)qb_prepared_rows(&p, &row, 1, &again));
+    ck_same("its blocks", blocks + (size_t)row * (bytes / rows), again.codes, bytes / rows);
+    ck_canaries(&back.codes);
+}
+
 static void check(const struct qb_kernels *ref, const struct qb_kernels *test)
 {
     (void)ref;
     (void)test;
-    if (!ck_kernel("qb_prepare")) return;
-    for (int i = 0; i < 30 * GROUP_SIZES; i++) prepared_case(group_sizes[i % GROUP_SIZES]);
+    if (ck_kernel("qb_prepare"))
+        for (int i = 0; i < 30 * GROUP_SIZES; i++) prepared_case(group_sizes[i % GROUP_SIZES]);
+    for (int block = QB_BLOCK_NONE + 1; block < QB_BLOCK_COUNT; block++) {
+        const qb_block_type *const type = qb_block_type_of(block);
+        if (!ck_kernel("qb_prepare_%s", type->name)) continue;
+        for (int i = 0; i < 20; i++) blocks_case(type);
+    }
 }
 
 const struct suite suite_api_prepared = {"api_prepared", SUITE_API, check, NULL};
