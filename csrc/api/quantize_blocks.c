@@ -4,17 +4,12 @@
 #include "../base/checked.h"
 #include "../base/fpenv.h"
 #include "../base/threads.h"
+#include "../formats/block_search.h"
 #include "../formats/blocks.h"
-#include "../formats/codebook.h"
-#include "../formats/fp4.h"
-#include "../formats/gridblocks.h"
-#include "../formats/superblocks.h"
 #include "quantize.h"
 
 #include <math.h>
 #include <stdlib.h>
-
-enum { TILE = 1024 }; // elements, a multiple of any block's, and of what searches do side by side
 
 struct outcome {
     int status;
@@ -28,21 +23,9 @@ struct encoding {
     struct outcome outcomes[QB_MOST_THREADS];
 };
 
-// By the rule of its type, or by the search of its kind.
-static size_t encode(const struct qb_kernels *k, int block, int search, const float *x, const float *w, size_t count,
-                     uint8_t *to)
-{
-    if (k->block_encode[block]) return k->block_encode[block](x, count, to);
-    if (block == QB_BLOCK_iq4_nl || block == QB_BLOCK_iq4_xs)
-        return qb_codebook_quantize(k, block, search, x, w, count, to);
-    if (block == QB_BLOCK_nvfp4) return qb_fp4_quantize(k, search, x, w, count, to);
-    if (qb_grid_has(block)) return qb_grid_quantize(k, block, search, x, w, count, to);
-    return qb_super_quantize(k, block, search, x, w, count, to);
-}
-
 static int encode_tile(struct qb_job *j, const struct encoding *all, size_t row, size_t col)
 {
-    const size_t n = qb_min(TILE, j->x.cols - col), elements = all->type->elements, count = n / elements;
+    const size_t n = qb_min(QB_BLOCK_TILE, j->x.cols - col), elements = all->type->elements, count = n / elements;
     int status;
     const float *const x = qb_job_floats(j, row, col, n, &status);
     if (status) return status;
@@ -51,7 +34,7 @@ static int encode_tile(struct qb_job *j, const struct encoding *all, size_t row,
     uint8_t *const to = j->out.codes + row * all->row_bytes + qb_block_bytes(&j->out.format, col);
     const int block = j->out.format.block;
     const float *const w = j->importance ? j->importance + row * j->importance_stride + col : NULL;
-    const size_t done = encode(j->k, block, j->search, x, w, count, j->streamed ? j->work->packed : to);
+    const size_t done = qb_block_quantize(j->k, block, j->search, x, w, count, j->streamed ? j->work->packed : to);
     if (j->streamed) j->k->stream(j->work->packed, done * all->type->bytes, to);
     if (done == count) return QB_OK;
     size_t most = done * elements;
@@ -72,7 +55,7 @@ static void encode_part(void *context, size_t part, size_t parts)
     outcome->status = QB_OK;
     const size_t tiles = j.x.rows * all->tiles_a_row, end = qb_part_start(tiles, 1, part + 1, parts);
     for (size_t t = qb_part_start(tiles, 1, part, parts); t < end && !outcome->status; t++)
-        outcome->status = encode_tile(&j, all, t / all->tiles_a_row, t % all->tiles_a_row * TILE);
+        outcome->status = encode_tile(&j, all, t / all->tiles_a_row, t % all->tiles_a_row * QB_BLOCK_TILE);
     if (j.streamed) j.k->fence();
     free(j.work);
 }
@@ -87,7 +70,7 @@ int qb_quantize_blocks(const struct qb_job *job)
         x->cols *= x->rows;
         x->rows = 1;
     }
-    all.tiles_a_row = qb_ceil_div(x->cols, TILE);
+    all.tiles_a_row = qb_ceil_div(x->cols, QB_BLOCK_TILE);
     all.row_bytes = qb_block_bytes(&job->out.format, x->cols);
     all.job.streamed = x->rows * all.row_bytes > QB_STREAM_BYTES;
     const qb_fpenv env = qb_fpenv_enter();

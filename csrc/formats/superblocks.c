@@ -21,10 +21,10 @@ struct kind {
 };
 
 // Candidates of a search: the scale that the range gives, then scales that stretch the range by `first`,
-// `first + step` ... levels; refinements of the best; how far beside its integer scale a segment looks; and
-// units of the block, of which the first gives the largest segment the outermost integer.
+// `first + step` ... levels; refinements of the best; integer scales of a segment that are tried, from the nearest
+// on; and units of the block, of which the first gives the largest segment the outermost integer.
 struct effort {
-    int candidates, refinements, reach, units;
+    int candidates, refinements, integers, units;
     float first, step;
 };
 
@@ -35,11 +35,11 @@ static const struct kind kinds[QB_BLOCK_COUNT] = {
 };
 
 static const struct effort efforts[QB_BLOCK_COUNT][2] = { // "mse", "best"
-    [QB_BLOCK_q2_K] = {{4, 1, 1, 1, -0.5f, 0.35f}, {24, 4, 2, 7, -1.0f, 0.1f}},
-    [QB_BLOCK_q3_K] = {{4, 0, 1, 1, -0.9f, 0.4f}, {24, 3, 2, 7, -1.4f, 0.12f}},
-    [QB_BLOCK_q4_K] = {{5, 1, 1, 1, -1.4f, 0.6f}, {32, 3, 2, 7, -2.0f, 0.1f}},
-    [QB_BLOCK_q5_K] = {{3, 0, 1, 1, -2.4f, 1.0f}, {32, 3, 2, 5, -2.6f, 0.12f}},
-    [QB_BLOCK_q6_K] = {{2, 0, 1, 1, -1.2f, 1.0f}, {24, 2, 2, 3, -2.6f, 0.15f}},
+    [QB_BLOCK_q2_K] = {{1, 1, 3, 1, 0.0f, 0.0f}, {24, 4, 5, 7, -1.0f, 0.1f}},
+    [QB_BLOCK_q3_K] = {{2, 0, 3, 1, -0.6f, 0.6f}, {24, 3, 5, 7, -1.4f, 0.12f}},
+    [QB_BLOCK_q4_K] = {{5, 1, 2, 1, -1.4f, 0.6f}, {32, 3, 5, 7, -2.0f, 0.1f}},
+    [QB_BLOCK_q5_K] = {{3, 0, 2, 1, -1.9f, 1.0f}, {32, 3, 5, 5, -2.6f, 0.12f}},
+    [QB_BLOCK_q6_K] = {{3, 0, 1, 1, -2.0f, 1.0f}, {24, 2, 5, 3, -2.6f, 0.15f}},
 };
 
 // What the lanes' segments get, and the units of their blocks.
@@ -64,17 +64,19 @@ struct search {
 // Every candidate, with the outermost value at the level `outermost`.
 static void sweep(struct search *s, float outermost)
 {
-    struct qb_segments *const a = &s->lanes;
+    const struct qb_segments *const a = &s->lanes;
     const int has_min = s->kind->has_min;
+    float inverse[QB_LANES]; // of the range
+    for (size_t k = 0; k < QB_LANES; k++) {
+        const float extreme = a->hi[k] > -a->lo[k] ? a->hi[k] : a->lo[k];
+        s->ask.off[k] = has_min ? a->lo[k] : 0;
+        inverse[k] = qb_inverse(has_min ? a->hi[k] - a->lo[k] : extreme);
+    }
     for (int i = 0; i < s->effort->candidates; i++) {
         const float more = i ? s->effort->first + (float)(i - 1) * s->effort->step : 0.0f;
         const float levels = outermost + (outermost > 0 ? more : -more);
-        for (size_t k = 0; k < QB_LANES; k++) {
-            const float extreme = a->hi[k] > -a->lo[k] ? a->hi[k] : a->lo[k];
-            s->ask.off[k] = has_min ? a->lo[k] : 0;
-            s->ask.inv[k] = qb_inverse((has_min ? a->hi[k] - a->lo[k] : extreme) / levels);
-        }
-        s->k->propose(s->x16, s->w, s->n, &s->ask, s->kind->has_min, &s->lanes);
+        for (size_t k = 0; k < QB_LANES; k++) s->ask.inv[k] = inverse[k] * levels;
+        s->k->propose(s->x16, s->w, s->n, &s->ask, has_min, &s->lanes);
     }
 }
 
@@ -96,11 +98,14 @@ static void settle_block(struct search *s, size_t first, float less, struct qb_s
 {
     const struct kind *const t = s->kind;
     const size_t end = first + (size_t)t->segments;
-    double most = 0, deepest = 0;
+    double lo = 0, hi = 0, deepest = 0;
     for (size_t k = first; k < end; k++) {
-        if (fabs(s->lanes.d[k]) > fabs(most)) most = s->lanes.d[k];
-        if (s->lanes.m[k] < deepest) deepest = s->lanes.m[k];
+        const double d = s->lanes.d[k], m = s->lanes.m[k];
+        lo = d < lo ? d : lo;
+        hi = d > hi ? d : hi;
+        deepest = m < deepest ? m : deepest;
     }
+    const double most = hi > -lo ? hi : lo;
     out->d = qb_f32_to_f16((float)(most / (double)(t->has_min ? t->scale_hi - less : t->scale_lo + less)));
     out->m = qb_f32_to_f16((float)(deepest / -(double)(t->scale_hi - less)));
     for (size_t k = first; k < end; k++) {
@@ -119,12 +124,12 @@ static float clamped(float t, float lo, float hi)
 // |t| is small enough for its fraction to round off against 1.5 * 2^23, as rintf would but in line.
 static float rounded(float t) { return (t + 0x1.8p23f) - 0x1.8p23f; }
 
-// Looks at codes with the scales in `scale` plus `beside`, and the minima in `min`.
-static void try_beside(struct search *s, const float scale[QB_LANES], const float min[QB_LANES], float beside)
+// Looks at codes with the scales in `scale` plus steps[k] * beside, and the minima in `min`.
+static void try_beside(struct search *s, const float *scale, const float *min, const float *steps, float beside)
 {
     const struct kind *const t = s->kind;
     for (size_t k = 0; k < QB_LANES; k++) {
-        s->units.scale[k] = clamped(scale[k] + beside, t->scale_lo, t->scale_hi);
+        s->units.scale[k] = clamped(scale[k] + steps[k] * beside, t->scale_lo, t->scale_hi);
         s->ask.d[k] = s->block_d[k] * s->units.scale[k];
         s->ask.off[k] = -(s->units.m[k] * min[k]);
         s->ask.inv[k] = qb_inverse(s->ask.d[k]);
@@ -136,18 +141,18 @@ static void choose_integers(struct search *s)
 {
     struct qb_segments *const a = &s->lanes;
     const struct kind *const t = s->kind;
-    float scale[QB_LANES], min[QB_LANES];
+    float scale[QB_LANES], min[QB_LANES], toward[QB_LANES];
     for (size_t k = 0; k < QB_LANES; k++) {
         const float inv_d = qb_inverse(s->block_d[k]), inv_m = s->units.inv_m[k];
-        a->scale[k] = scale[k] = rounded(clamped((float)a->d[k] * inv_d, t->scale_lo, t->scale_hi));
+        const float wanted = clamped((float)a->d[k] * inv_d, t->scale_lo, t->scale_hi);
+        a->scale[k] = scale[k] = rounded(wanted);
         a->min[k] = min[k] = rounded(clamped((float)-a->m[k] * inv_m, 0.0f, t->scale_hi));
+        toward[k] = wanted < scale[k] ? -1.0f : 1.0f; // where the next nearest is
         a->gain[k] = -DBL_MAX;
     }
-    try_beside(s, scale, min, 0);
-    for (int i = 1; i <= s->effort->reach; i++) {
-        try_beside(s, scale, min, (float)-i);
-        try_beside(s, scale, min, (float)i);
-    }
+    if (s->effort->integers == 1 && s->effort->units == 1 && !t->has_min) return; // nothing to choose
+    for (int i = 0; i < s->effort->integers; i++)
+        try_beside(s, scale, min, toward, (float)(i % 2 ? (i + 1) / 2 : -i / 2)); // 0, 1, -1, 2, -2
 }
 
 // Tries the units in turn; each block keeps those whose integers take most off in all.

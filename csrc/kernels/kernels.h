@@ -239,21 +239,24 @@ typedef void qb_block_lanes_fn(const uint8_t *fields, size_t count, float *d, fl
 // What is known of QB_LANES segments side by side (lanes as in family "search"), and the best so far.
 struct qb_segments {
     float lo[QB_LANES], hi[QB_LANES];       // least value or 0, greatest value
-    double weight[QB_LANES], sum[QB_LANES]; // of w and of w*x, in index order (w NULL: ones)
+    double weight[QB_LANES], sum[QB_LANES]; // of w and of w*x, as floats in index order (w NULL: ones)
+    double inverse[QB_LANES];               // of weight
     double gain[QB_LANES], d[QB_LANES], m[QB_LANES]; // values d*level + m take `gain` off the squared error
     float scale[QB_LANES], min[QB_LANES];            // the integers in place of d and m
 };
 
-// Fills in lo, hi, weight and sum.
+// Fills in lo, hi, weight, sum and inverse; n <= QB_BLOCK_MAX here and below.
 typedef void qb_measure_fn(const float *x, const float *w, size_t n, struct qb_segments *s);
 
 // Levels whose variance is less than this part of their mean square are all the same: no minimum then, which
 // would be made of rounding errors.
 #define QB_SPREAD 0x1p-20
+// A fit is better than another if it takes more off by this factor: what is less may be rounding of the sums.
+#define QB_BETTER (1 + 0x1p-22)
 
 // Fits the levels that `ask` assigns (off, inv, lo and hi; moments as qb_fit_fn has them) by least squares,
-// without a minimum or, has_min, with one below zero. Where that takes more off than the best so far, it
-// is the best. Every operation is rounded to double.
+// without a minimum (off is then 0) or, has_min, with one below zero. Where that takes QB_BETTER times
+// as much off as the best so far, it is the best. Every operation is rounded to double.
 typedef void qb_propose_fn(const float *x, const float *w, size_t n, const struct qb_lanes *ask, int has_min,
                            struct qb_segments *s);
 

@@ -1,6 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-// The sums of a search, eight lanes to a register and both halves of the lanes together, so that
-// six chains of additions hide each other's latency. fma only where the product is exact (products of
+// The sums of a search, eight lanes to a register. fma only where the product is exact (products of
 // levels, squares of floats in double): there it rounds as the separate operations do.
 #include "kernels.h"
 
@@ -12,19 +11,7 @@
 
 QB_TARGET_BEGIN(QB_TARGET_AVX2)
 
-// Eight lanes' levels of v = x - off. The order of operands makes a NaN the lower bound.
-QB_INLINE __m256 level_of(__m256 v, const struct qb_lanes *p, size_t k)
-{
-    const __m256 t = _mm256_mul_ps(v, _mm256_loadu_ps(p->inv + k));
-    const __m256 level = _mm256_round_ps(t, _MM_FROUND_TO_NEAREST_INT | _MM_FROUND_NO_EXC);
-    return _mm256_min_ps(_mm256_max_ps(level, _mm256_loadu_ps(p->lo + k)),
-                         _mm256_loadu_ps(p->hi + k));
-}
-
-QB_INLINE __m256 shifted_by(__m256 x, const struct qb_lanes *p, size_t k, const int shifted)
-{
-    return shifted ? _mm256_sub_ps(x, _mm256_loadu_ps(p->off + k)) : x;
-}
+#include "fit_ymm.h"
 
 // Taking +-0 off changes no sum: the sign of a zero never reaches one.
 QB_INLINE int any_shift(const struct qb_lanes *p)
@@ -36,22 +23,6 @@ QB_INLINE int any_shift(const struct qb_lanes *p)
 }
 
 // ---- fit --------------------------------------------------------------------------------------------
-
-struct sums {
-    __m256 l, ll, lv; // of eight lanes and one block
-};
-
-QB_INLINE void fit_8(struct sums *s, const float *x, const float *w, const struct qb_lanes *p,
-                     size_t k, const int shifted, const int weighted)
-{
-    const __m256 v = shifted_by(_mm256_loadu_ps(x + k), p, k, shifted);
-    const __m256 l = level_of(v, p, k);
-    const __m256 wl = weighted ? _mm256_mul_ps(_mm256_loadu_ps(w + k), l) : l;
-    s->l = _mm256_add_ps(s->l, wl);
-    // Levels are below 2^8 and a block has 2^8: without weights all of this is exact.
-    s->ll = weighted ? _mm256_add_ps(s->ll, _mm256_mul_ps(wl, l)) : _mm256_fmadd_ps(l, l, s->ll);
-    s->lv = _mm256_add_ps(s->lv, _mm256_mul_ps(wl, v));
-}
 
 // Adds to the totals; the first block sets them.
 QB_INLINE void add_widened(double *total, __m256 sum, int first)
@@ -70,20 +41,15 @@ QB_INLINE void fit(const float *x, const float *w, size_t n, const struct qb_lan
     size_t i = 0;
     do {
         const int first = i == 0;
-        const size_t end = n - i < QB_BLOCK_MAX ? n : i + QB_BLOCK_MAX;
-        const __m256 zero = _mm256_setzero_ps();
-        struct sums a = {zero, zero, zero}, b = a;
-        for (; i < end; i++) {
-            const float *const weights = weighted ? w + i * QB_LANES : NULL;
-            fit_8(&a, x + i * QB_LANES, weights, p, 0, shifted, weighted);
-            fit_8(&b, x + i * QB_LANES, weights, p, 8, shifted, weighted);
+        const size_t run = n - i < QB_BLOCK_MAX ? n - i : QB_BLOCK_MAX;
+        struct qb_sums_ymm sums[2];
+        qb_fit_run_ymm(sums, x + i * QB_LANES, weighted ? w + i * QB_LANES : NULL, run, p, shifted, weighted, 1);
+        for (int h = 0; h < 2; h++) {
+            add_widened(out->l + 8 * h, sums[h].l, first);
+            add_widened(out->ll + 8 * h, sums[h].ll, first);
+            add_widened(out->lv + 8 * h, sums[h].lv, first);
         }
-        add_widened(out->l, a.l, first);
-        add_widened(out->l + 8, b.l, first);
-        add_widened(out->ll, a.ll, first);
-        add_widened(out->ll + 8, b.ll, first);
-        add_widened(out->lv, a.lv, first);
-        add_widened(out->lv + 8, b.lv, first);
+        i += run;
     } while (i < n);
 }
 
@@ -116,7 +82,7 @@ QB_INLINE void trial(const float *x, const float *w, size_t n, const struct qb_l
         for (size_t k = 0; k < QB_LANES; k += 8) {
             const float *const at = x + i * QB_LANES + k, *const weights = w + i * QB_LANES + k;
             const __m256 v = _mm256_loadu_ps(at);
-            const __m256 level = level_of(shifted_by(v, p, k, shifted), p, k);
+            const __m256 level = qb_level_ymm(qb_shifted_ymm(v, p, k, shifted), p, k);
             const __m256 y = _mm256_add_ps(_mm256_mul_ps(_mm256_loadu_ps(p->d + k), level),
                                            _mm256_loadu_ps(p->m + k));
             sums[k / 4] = squared(sums[k / 4], _mm_loadu_ps(at), _mm256_castps256_ps128(y),

@@ -10,14 +10,16 @@ void qb_measure_scalar(const float *x, const float *w, size_t n, struct qb_segme
     for (size_t k = 0; k < QB_LANES; k++) {
         s->lo[k] = 0;
         s->hi[k] = x[k];
-        s->weight[k] = s->sum[k] = 0;
+        float weight = 0, sum = 0;
         for (size_t i = k; i < n * QB_LANES; i += QB_LANES) {
-            const double weight = w ? (double)w[i] : 1.0;
             s->lo[k] = x[i] < s->lo[k] ? x[i] : s->lo[k];
             s->hi[k] = x[i] > s->hi[k] ? x[i] : s->hi[k];
-            s->weight[k] += weight;
-            s->sum[k] += weight * (double)x[i];
+            weight += w ? w[i] : 1.0f;
+            sum += w ? w[i] * x[i] : x[i];
         }
+        s->weight[k] = (double)weight;
+        s->inverse[k] = 1 / (double)weight;
+        s->sum[k] = (double)sum;
     }
 }
 
@@ -34,16 +36,14 @@ void qb_propose_scalar(const float *x, const float *w, size_t n, const struct qb
     qb_fit_scalar(x, w, n, ask, &got);
     for (size_t k = 0; k < QB_LANES; k++) {
         const double l = got.l[k], ll = got.ll[k], lx = got.lv[k] + (double)ask->off[k] * l;
-        const double weight = s->weight[k], sum = s->sum[k];
-        double d = lx / ll, m = 0;
-        if (has_min) {
-            const double all = weight * ll, spread = all - l * l, both = (weight * lx - l * sum) / spread;
-            const double least = (sum - both * l) / weight;
-            if (least < 0 && spread > QB_SPREAD * all) d = both, m = least;
-            if (ll == 0) d = 0, m = sum < 0 ? sum / weight : 0; // all at the minimum
-        }
+        const double weight = s->weight[k], sum = has_min ? s->sum[k] : 0;
+        const double all = weight * ll, spread = all - l * l, least = sum * ll - l * lx;
+        const int below = has_min && least < 0 && spread > QB_SPREAD * all;
+        const double inv = 1 / (below ? spread : ll);
+        double d = (below ? weight * lx - l * sum : lx) * inv, m = below ? least * inv : 0;
+        if (has_min && ll == 0) d = 0, m = (sum < 0 ? sum : 0) * s->inverse[k]; // all at the minimum
         const double gain = gain_of(d, m, l, ll, lx, sum, weight);
-        if (!(gain > s->gain[k])) continue;
+        if (!(gain > QB_BETTER * s->gain[k])) continue;
         s->gain[k] = gain;
         s->d[k] = d;
         s->m[k] = m;
@@ -57,15 +57,16 @@ void qb_beside_scalar(const float *x, const float *w, size_t n, const struct qb_
     qb_fit_scalar(x, w, n, ask, &got);
     for (size_t k = 0; k < QB_LANES; k++) {
         const double l = got.l[k], lx = got.lv[k] + (double)ask->off[k] * l, d = (double)ask->d[k];
+        const double sum = has_min ? s->sum[k] : 0;
         float min = 0;
         if (has_min) {
-            float steps = (float)((d * l - s->sum[k]) / s->weight[k]) * u->inv_m[k];
+            float steps = (float)((d * l - sum) * s->inverse[k]) * u->inv_m[k];
             steps = steps > 0 ? steps : 0; // a NaN becomes 0
             steps = steps < u->top ? steps : u->top;
             min = (steps + 0x1.8p23f) - 0x1.8p23f; // to nearest
         }
         const double m = (double)-(u->m[k] * min);
-        const double gain = gain_of(d, m, l, got.ll[k], lx, s->sum[k], s->weight[k]);
+        const double gain = gain_of(d, m, l, got.ll[k], lx, sum, s->weight[k]);
         if (!(gain > s->gain[k])) continue;
         s->gain[k] = gain;
         s->scale[k] = u->scale[k];
