@@ -60,7 +60,8 @@ size_t qb_block_quantize(const struct qb_kernels *k, int block, int search, cons
         const uint8_t *const plain = other + i * type->bytes;
         uint8_t *const best = to + i * type->bytes;
         const float *const weights = w ? w + i * type->elements : NULL;
-        if (error_of(k, type, plain, x, weights) < error_of(k, type, best, x, weights)) memcpy(best, plain, type->bytes);
+        const double error = error_of(k, type, plain, x, weights);
+        if (error < error_of(k, type, best, x, weights)) memcpy(best, plain, type->bytes);
     }
     return done;
 }

@@ -7,62 +7,57 @@
 #include "../base/checked.h"
 #include "../base/float16.h"
 #include "../base/inverse.h"
-#include "affine.h"
+#include "runs.h"
 
 #include <float.h>
 #include <math.h>
 #include <string.h>
 
-enum { RUN = 32, SIDE = RUN * QB_LANES };
+enum { RUN = QB_RUN_MOST, SIDE = RUN * QB_LANES };
 
 static const float levels[16] = {-127, -104, -83, -65, -49, -35, -22, -10, 1, 13, 25, 38, 53, 69, 89, 113};
 
 struct effort {
     int candidates; // of each sign
     float first, step;
+    int refinements; // fits with the best scale so far
 };
-static const struct effort efforts[2] = {{4, -8.0f, 5.0f}, {15, -14.0f, 1.75f}}; // "mse", "best"
+static const struct effort efforts[2] = {{4, -8.0f, 5.0f, 0}, {15, -14.0f, 1.75f, 2}}; // "mse", "best"
 
 struct search {
     const struct qb_kernels *k;
-    float x[SIDE], w[SIDE]; // element i of lane k at i*QB_LANES + k
-    float inv[QB_LANES];    // asked for
+    struct qb_book book;
+    float middles[15];
+    const float *x;            // the runs, and side by side with their weights:
+    float x16[SIDE], w16[SIDE];
+    const float *w;            // w16 or NULL
+    float inv[QB_LANES];       // asked for
     float a[QB_LANES], b[QB_LANES]; // sums of w*level*x and w*level*level
     double gain[QB_LANES], d[QB_LANES];
-    float extreme[QB_LANES];
     float scale[QB_LANES], unit[QB_LANES]; // the integers, and what they count
 };
 
-static void fit(struct search *s) { s->k->book(s->x, s->w, RUN, s->inv, levels, s->a, s->b); }
+static void fit(struct search *s) { s->k->book(s->x16, s->w, RUN, s->inv, &s->book, s->a, s->b); }
 
 static void sweep(struct search *s, const struct effort *effort)
 {
-    for (int i = 0; i < 2 * effort->candidates; i++) {
+    struct qb_segments ends;
+    float inverse[QB_LANES]; // of the extreme
+    s->k->measure(s->x16, s->w, RUN, &ends);
+    for (size_t k = 0; k < QB_LANES; k++) {
+        inverse[k] = qb_inverse(ends.hi[k] > -ends.lo[k] ? ends.hi[k] : ends.lo[k]);
+        s->gain[k] = s->d[k] = 0;
+    }
+    for (int i = 0; i < 2 * effort->candidates + effort->refinements; i++) {
+        const int again = i >= 2 * effort->candidates;
         const float sign = i % 2 ? 1.0f : -1.0f, reach = 127.0f + effort->first + (float)(i / 2) * effort->step;
-        for (size_t k = 0; k < QB_LANES; k++) s->inv[k] = qb_inverse(s->extreme[k] / (sign * reach));
+        for (size_t k = 0; k < QB_LANES; k++) s->inv[k] = again ? qb_inverse((float)s->d[k]) : inverse[k] * (sign * reach);
         fit(s);
         for (size_t k = 0; k < QB_LANES; k++) {
             const double a = (double)s->a[k], d = a / (double)s->b[k], gain = a * d;
-            if (!(gain > s->gain[k])) continue;
-            s->gain[k] = gain;
-            s->d[k] = d;
-        }
-    }
-}
-
-// Lanes from `run` runs of 32; what is missing is zero.
-static void stage(struct search *s, const float *x, const float *w, size_t runs)
-{
-    memset(s->x, 0, sizeof s->x);
-    for (size_t i = 0; i < SIDE; i++) s->w[i] = 1;
-    for (size_t k = 0; k < QB_LANES; k++) s->gain[k] = s->d[k] = s->extreme[k] = 0;
-    for (size_t k = 0; k < runs; k++) {
-        const float *const from = x + k * RUN, *const weights = w ? w + k * RUN : NULL;
-        const float even = weights ? qb_weight_scale(qb_greatest_weight(weights, RUN)) : 0;
-        for (size_t i = 0; i < RUN; i++) {
-            s->x[i * QB_LANES + k] = from[i];
-            if (even != 0) s->w[i * QB_LANES + k] = weights[i] * even;
-            if (fabsf(from[i]) > fabsf(s->extreme[k])) s->extreme[k] = from[i];
+            const int better = gain > s->gain[k];
+            s->gain[k] = better ? gain : s->gain[k];
+            s->d[k] = better ? d : s->d[k];
         }
     }
 }
@@ -74,7 +69,8 @@ static void choose_integers(struct search *s)
 {
     float nearest[QB_LANES];
     for (size_t k = 0; k < QB_LANES; k++) {
-        nearest[k] = bounded(rintf((float)s->d[k] * qb_inverse(s->unit[k])));
+        nearest[k] = (bounded((float)s->d[k] * qb_inverse(s->unit[k])) + 0x1.8p23f) - 0x1.8p23f; // rounds
+        s->scale[k] = nearest[k];
         s->gain[k] = -DBL_MAX;
     }
     for (int beside = 0; beside < 3; beside++) {
@@ -87,9 +83,9 @@ static void choose_integers(struct search *s)
         for (size_t k = 0; k < QB_LANES; k++) {
             const double d = (double)(s->unit[k] * tried[k]);
             const double gain = d * (2 * (double)s->a[k] - d * (double)s->b[k]);
-            if (!(gain > s->gain[k])) continue;
-            s->gain[k] = gain;
-            s->scale[k] = tried[k];
+            const int better = gain > s->gain[k];
+            s->gain[k] = better ? gain : s->gain[k];
+            s->scale[k] = better ? tried[k] : s->scale[k];
         }
     }
 }
@@ -97,14 +93,8 @@ static void choose_integers(struct search *s)
 // The codes of one run, in the halves of 16 bytes.
 static void put_codes(const struct search *s, size_t k, float d, uint8_t *qs)
 {
-    const float inv = qb_inverse(d);
     uint8_t codes[RUN];
-    for (size_t i = 0; i < RUN; i++) {
-        const float v = s->x[i * QB_LANES + k] * inv;
-        int code = 0;
-        for (int j = 0; j < 15; j++) code += v >= 0.5f * (levels[j] + levels[j + 1]);
-        codes[i] = (uint8_t)code;
-    }
+    s->k->book_codes(s->x + k * RUN, RUN, qb_inverse(d), s->middles, codes);
     for (size_t j = 0; j < 16; j++) qs[j] = (uint8_t)(codes[j] | codes[16 + j] << 4);
 }
 
@@ -153,9 +143,13 @@ size_t qb_codebook_quantize(const struct qb_kernels *k, int block, int search, c
     const qb_block_type *const type = qb_block_type_of(block);
     const size_t runs = type->elements / RUN, together = QB_LANES / runs;
     struct search s = {.k = k};
+    s.w = w ? s.w16 : NULL;
+    qb_book_open(levels, 1.0f, &s.book);
+    for (int j = 0; j < 15; j++) s.middles[j] = 0.5f * (levels[j] + levels[j + 1]);
     for (size_t i = 0; i < count; i += together) {
         const size_t blocks = qb_min(together, count - i), at = i * type->elements;
-        stage(&s, x + at, w ? w + at : NULL, blocks * runs);
+        s.x = x + at;
+        qb_runs_stage(k, x + at, w ? w + at : NULL, blocks * runs, RUN, s.x16, s.w16);
         sweep(&s, &efforts[search == QB_SEARCH_BEST]);
         uint16_t halves[2] = {0, 0};
         for (size_t j = 0; runs > 1 && j < together; j++) halves[j] = settle_block(&s, 8 * j);

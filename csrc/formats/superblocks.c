@@ -8,7 +8,7 @@
 
 #include "../base/float16.h"
 #include "../base/inverse.h"
-#include "affine.h"
+#include "runs.h"
 
 #include <float.h>
 #include <math.h>
@@ -53,7 +53,7 @@ struct search {
     const struct effort *effort;
     size_t n; // of a segment
     const float *w;
-    float x16[QB_LANES * 32], w16[QB_LANES * 32];
+    float x16[QB_LANES * QB_RUN_MOST], w16[QB_LANES * QB_RUN_MOST];
     struct qb_segments lanes;
     struct qb_lanes ask;
     float block_d[QB_LANES]; // of the lane's block, as stored; its minimum is a unit
@@ -202,21 +202,11 @@ static void encode_block(struct search *s, size_t first, const float *x, struct 
 
 // ---- side by side ---------------------------------------------------------------------------------------
 
-// Weights in lanes, each lane's scaled so that sums stay finite; where all are zero they count as ones.
-static void stage_weights(struct search *s, const float *w)
-{
-    for (size_t k = 0; k < QB_LANES; k++) {
-        const float *const from = w + k * s->n, scale = qb_weight_scale(qb_greatest_weight(from, s->n));
-        for (size_t i = 0; i < s->n; i++) s->w16[i * QB_LANES + k] = scale == 0 ? 1.0f : from[i] * scale;
-    }
-}
-
 // Quantizes the 16 segments at x, which are one or two blocks.
 static void quantize_lanes(struct search *s, const float *x, const float *w, struct qb_super *out)
 {
     const size_t blocks = QB_LANES / (size_t)s->kind->segments;
-    s->k->interleave((const uint8_t *)x, s->n * sizeof *x, s->n * sizeof *x, (uint8_t *)s->x16);
-    if (w) stage_weights(s, w);
+    qb_runs_stage(s->k, x, w, QB_LANES, s->n, s->x16, s->w16);
     s->k->measure(s->x16, s->w, s->n, &s->lanes);
     s->units.top = s->kind->scale_hi;
     for (size_t k = 0; k < QB_LANES; k++) {

@@ -268,11 +268,20 @@ struct qb_units {
 typedef void qb_beside_fn(const float *x, const float *w, size_t n, const struct qb_lanes *ask,
                           const struct qb_units *u, int has_min, struct qb_segments *s);
 
-// Fits the levels of a codebook, 16 integers that ascend: that of a value is the one nearest to x * inv, of two
-// the higher. For each lane, in index order: a = sum of (w*level)*x, b = sum of (w*level)*level, each operation
-// rounded to float.
-typedef void qb_book_fn(const float *x, const float *w, size_t n, const float *inv, const float *levels,
+// A codebook of 16 integers that ascend, for values t = clamp(rint(x * inv), -128, 127) (a NaN: 127): with
+// r = (t + 128) / 16 the code is top[r], one less if t < first[r], and one less if t < second[r].
+struct qb_book {
+    int8_t levels[16], first[16], second[16];
+    uint8_t top[16];
+};
+
+// Fits the levels of codes; n is even. For each lane, in index order: a = sum of (w*level)*x, b = sum of
+// (w*level)*level, each operation rounded to float; w NULL: ones.
+typedef void qb_book_fn(const float *x, const float *w, size_t n, const float *inv, const struct qb_book *book,
                         float *a, float *b);
+
+// codes[i] = how many of the 15 middles are no more than x[i] * inv; n is a multiple of 16.
+typedef void qb_book_codes_fn(const float *x, size_t n, float inv, const float *middles, uint8_t *codes);
 
 // ---- family "nearest": points of grids --------------------------------------------------------------------
 
@@ -357,6 +366,7 @@ struct qb_kernels {
     qb_propose_fn *propose;
     qb_beside_fn *beside;
     qb_book_fn *book;
+    qb_book_codes_fn *book_codes;
     qb_nearest_fn *nearest;
     qb_block_codes_fn *block_codes[QB_BLOCK_COUNT]; // NULL: QB_BLOCK_NONE
     qb_block_params_fn *block_params[QB_BLOCK_COUNT];
@@ -395,7 +405,7 @@ struct qb_kernels {
 #define QB_DECLARE_grids(isa) QB_GRIDS_TYPES(QB_BLOCK_DECLARE, isa)
 #define QB_DECLARE_super(isa)                                                                     \
     qb_measure_fn qb_measure_##isa; qb_propose_fn qb_propose_##isa; qb_beside_fn qb_beside_##isa; \
-    qb_book_fn qb_book_##isa;
+    qb_book_fn qb_book_##isa; qb_book_codes_fn qb_book_codes_##isa;
 #define QB_DECLARE_nearest(isa) qb_nearest_fn qb_nearest_##isa;
 #define QB_FIXED_DECLARE(type, isa) qb_block_encode_fn qb_encode_##type##_##isa;
 #define QB_DECLARE_fixed(isa) QB_FIXED_TYPES(QB_FIXED_DECLARE, isa)
@@ -434,7 +444,7 @@ struct qb_kernels {
 #define QB_TABLE_grids(isa) .grids_isa = #isa, QB_GRIDS_TYPES(QB_BLOCK_TABLE, isa)
 #define QB_TABLE_super(isa)                                                                       \
     .super_isa = #isa, .measure = qb_measure_##isa, .propose = qb_propose_##isa, .beside = qb_beside_##isa, \
-    .book = qb_book_##isa,
+    .book = qb_book_##isa, .book_codes = qb_book_codes_##isa,
 #define QB_TABLE_nearest(isa) .nearest_isa = #isa, .nearest = qb_nearest_##isa,
 #define QB_FIXED_TABLE(type, isa) .block_encode[QB_BLOCK_##type] = qb_encode_##type##_##isa,
 #define QB_TABLE_fixed(isa) .fixed_isa = #isa, QB_FIXED_TYPES(QB_FIXED_TABLE, isa)

@@ -141,35 +141,83 @@ void qb_beside_avx2(const float *x, const float *w, size_t n, const struct qb_la
     else beside(x, w, n, ask, u, s, 0);
 }
 
-void qb_book_avx2(const float *x, const float *w, size_t n, const float *inv, const float *levels, float *a, float *b)
+// ---- codebooks --------------------------------------------------------------------------------------------
+
+struct tables {
+    __m256i levels, first, second, top;
+};
+
+QB_INLINE __m256i in_both(const void *p) { return _mm256_broadcastsi128_si256(_mm_loadu_si128(p)); }
+
+// Levels of four registers of values, as bytes: four of each register in turn, in either half.
+QB_INLINE __m256i levels_of(const __m256 v[4], const struct tables *book)
 {
-    float middle[15];
-    for (int j = 0; j < 15; j++) middle[j] = 0.5f * (levels[j] + levels[j + 1]);
-    __m256 sum_a[2], sum_b[2];
-    for (int h = 0; h < 2; h++) sum_a[h] = sum_b[h] = _mm256_setzero_ps();
-    for (size_t i = 0; i < n * QB_LANES; i += QB_LANES) {
-        __m256 v[2], level[2];
+    __m256i t[4];
+    QB_UNROLL
+    for (int j = 0; j < 4; j++) t[j] = _mm256_cvtps_epi32(_mm256_min_ps(v[j], _mm256_set1_ps(127.0f)));
+    const __m256i bytes = _mm256_packs_epi16(_mm256_packs_epi32(t[0], t[1]), _mm256_packs_epi32(t[2], t[3]));
+    const __m256i from_0 = _mm256_xor_si256(bytes, _mm256_set1_epi8(-128));
+    const __m256i range = _mm256_and_si256(_mm256_srli_epi16(from_0, 4), _mm256_set1_epi8(15));
+    __m256i code = _mm256_shuffle_epi8(book->top, range);
+    code = _mm256_add_epi8(code, _mm256_cmpgt_epi8(_mm256_shuffle_epi8(book->first, range), bytes));
+    code = _mm256_add_epi8(code, _mm256_cmpgt_epi8(_mm256_shuffle_epi8(book->second, range), bytes));
+    return _mm256_shuffle_epi8(book->levels, code);
+}
+
+QB_INLINE void book(const float *x, const float *w, size_t n, const float *inv, const struct qb_book *from, float *a,
+                    float *b, const int weighted)
+{
+    const struct tables tables = {in_both(from->levels), in_both(from->first), in_both(from->second),
+                                  in_both(from->top)};
+    const __m256i first = _mm256_broadcastsi128_si256(_mm_setr_epi32(0x808080, 0x1808080, 0x2808080, 0x3808080));
+    __m256i places[4]; // bytes go to the tops of words
+    for (int j = 0; j < 4; j++) places[j] = _mm256_add_epi32(first, _mm256_set1_epi32(j << 26));
+    __m256 sum_a[2], sum_b[2], by[2];
+    for (int h = 0; h < 2; h++) {
+        sum_a[h] = sum_b[h] = _mm256_setzero_ps();
+        by[h] = _mm256_loadu_ps(inv + 8 * h);
+    }
+    for (size_t i = 0; i < n * QB_LANES; i += 2 * QB_LANES) {
+        __m256 v[4];
         QB_UNROLL
-        for (int h = 0; h < 2; h++) {
-            v[h] = _mm256_mul_ps(_mm256_loadu_ps(x + i + 8 * h), _mm256_loadu_ps(inv + 8 * h));
-            level[h] = _mm256_broadcast_ss(levels);
-        }
-        for (int j = 0; j < 15; j++) {
-            const __m256 from = _mm256_broadcast_ss(middle + j), next = _mm256_broadcast_ss(levels + j + 1);
-            QB_UNROLL
-            for (int h = 0; h < 2; h++)
-                level[h] = _mm256_blendv_ps(level[h], next, _mm256_cmp_ps(v[h], from, _CMP_GE_OQ));
-        }
+        for (int j = 0; j < 4; j++) v[j] = _mm256_mul_ps(_mm256_loadu_ps(x + i + 8 * j), by[j % 2]);
+        const __m256i bytes = levels_of(v, &tables);
         QB_UNROLL
-        for (int h = 0; h < 2; h++) {
-            const __m256 weighted = _mm256_mul_ps(_mm256_loadu_ps(w + i + 8 * h), level[h]);
-            sum_a[h] = _mm256_add_ps(sum_a[h], _mm256_mul_ps(weighted, _mm256_loadu_ps(x + i + 8 * h)));
-            sum_b[h] = _mm256_add_ps(sum_b[h], _mm256_mul_ps(weighted, level[h]));
+        for (int j = 0; j < 4; j++) {
+            const __m256i wide = _mm256_srai_epi32(_mm256_shuffle_epi8(bytes, places[j]), 24);
+            const __m256 level = _mm256_cvtepi32_ps(wide);
+            const __m256 each = weighted ? _mm256_mul_ps(_mm256_loadu_ps(w + i + 8 * j), level) : level;
+            sum_a[j % 2] = _mm256_add_ps(sum_a[j % 2], _mm256_mul_ps(each, _mm256_loadu_ps(x + i + 8 * j)));
+            sum_b[j % 2] = _mm256_add_ps(sum_b[j % 2], _mm256_mul_ps(each, level));
         }
     }
     for (int h = 0; h < 2; h++) {
         _mm256_storeu_ps(a + 8 * h, sum_a[h]);
         _mm256_storeu_ps(b + 8 * h, sum_b[h]);
+    }
+}
+
+void qb_book_avx2(const float *x, const float *w, size_t n, const float *inv, const struct qb_book *from, float *a,
+                  float *b)
+{
+    if (w) book(x, w, n, inv, from, a, b, 1);
+    else book(x, w, n, inv, from, a, b, 0);
+}
+
+void qb_book_codes_avx2(const float *x, size_t n, float inv, const float *middles, uint8_t *codes)
+{
+    for (size_t i = 0; i < n; i += 16) {
+        const __m256 v0 = _mm256_mul_ps(_mm256_loadu_ps(x + i), _mm256_set1_ps(inv));
+        const __m256 v1 = _mm256_mul_ps(_mm256_loadu_ps(x + i + 8), _mm256_set1_ps(inv));
+        __m256i c0 = _mm256_setzero_si256(), c1 = c0;
+        for (int j = 0; j < 15; j++) {
+            const __m256 middle = _mm256_broadcast_ss(middles + j);
+            c0 = _mm256_sub_epi32(c0, _mm256_castps_si256(_mm256_cmp_ps(v0, middle, _CMP_GE_OQ)));
+            c1 = _mm256_sub_epi32(c1, _mm256_castps_si256(_mm256_cmp_ps(v1, middle, _CMP_GE_OQ)));
+        }
+        const __m256i words = _mm256_permute4x64_epi64(_mm256_packs_epi32(c0, c1), 0xD8);
+        const __m128i bytes = _mm_packus_epi16(_mm256_castsi256_si128(words), _mm256_extracti128_si256(words, 1));
+        _mm_storeu_si128((__m128i *)(codes + i), bytes);
     }
 }
 

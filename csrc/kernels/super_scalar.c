@@ -5,6 +5,8 @@
 
 #include "../base/target.h"
 
+#include <math.h>
+
 void qb_measure_scalar(const float *x, const float *w, size_t n, struct qb_segments *s)
 {
     for (size_t k = 0; k < QB_LANES; k++) {
@@ -74,18 +76,34 @@ void qb_beside_scalar(const float *x, const float *w, size_t n, const struct qb_
     }
 }
 
-void qb_book_scalar(const float *x, const float *w, size_t n, const float *inv, const float *levels, float *a, float *b)
+QB_INLINE int level_of(const struct qb_book *book, float v)
+{
+    float t = rintf(v);
+    t = t < 127.0f ? t : 127.0f;
+    t = t > -128.0f ? t : -128.0f;
+    const int range = ((int)t + 128) / 16;
+    return book->levels[book->top[range] - (t < (float)book->first[range]) - (t < (float)book->second[range])];
+}
+
+void qb_book_scalar(const float *x, const float *w, size_t n, const float *inv, const struct qb_book *book, float *a,
+                    float *b)
 {
     for (size_t k = 0; k < QB_LANES; k++) {
         a[k] = b[k] = 0;
         for (size_t i = k; i < n * QB_LANES; i += QB_LANES) {
-            const float v = x[i] * inv[k];
-            float level = levels[0];
-            for (int j = 0; j < 15; j++)
-                if (v >= 0.5f * (levels[j] + levels[j + 1])) level = levels[j + 1];
-            const float weighted = w[i] * level;
+            const float level = (float)level_of(book, x[i] * inv[k]), weighted = w ? w[i] * level : level;
             a[k] += weighted * x[i];
             b[k] += weighted * level;
         }
+    }
+}
+
+void qb_book_codes_scalar(const float *x, size_t n, float inv, const float *middles, uint8_t *codes)
+{
+    for (size_t i = 0; i < n; i++) {
+        const float v = x[i] * inv;
+        int code = 0;
+        for (int j = 0; j < 15; j++) code += v >= middles[j];
+        codes[i] = (uint8_t)code;
     }
 }

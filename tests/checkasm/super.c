@@ -3,6 +3,7 @@
 // text, lane by lane, the others against scalar.
 #include "checkasm.h"
 #include "floats.h"
+#include "../../csrc/formats/runs.h"
 
 #include <math.h>
 #include <string.h>
@@ -102,19 +103,18 @@ static void check_claim(const struct problem *p, const struct qb_segments *befor
     }
 }
 
-// A value's level by search for the nearest.
-static void naive_book(const float *x, const float *w, size_t n, const float *inv, const float *levels, float *a,
-                       float *b)
+// Codes by comparisons with every middle, which are at the halves between integers.
+static void naive_book(const float *x, const float *w, size_t n, const float *inv, const float *levels,
+                       const int *middles, float *a, float *b)
 {
     for (size_t k = 0; k < QB_LANES; k++) {
         a[k] = b[k] = 0;
         for (size_t i = k; i < n * QB_LANES; i += QB_LANES) {
-            const double v = fmax(-1e6, fmin(1e6, (double)(x[i] * inv[k]))); // far beyond any level
-            int best = 0;
-            for (int j = 1; j < 16; j++)
-                if (2 * v >= (double)levels[best] + (double)levels[j]) best = j; // exact: as near, or nearer
-            a[k] += w[i] * levels[best] * x[i];
-            b[k] += w[i] * levels[best] * levels[best];
+            const double v = fmax(-1e6, fmin(1e6, rint((double)(x[i] * inv[k])))); // far beyond any level
+            int code = 0;
+            for (int j = 0; j < 15; j++) code += v >= middles[j];
+            a[k] += (w ? w[i] : 1) * levels[code] * x[i];
+            b[k] += (w ? w[i] : 1) * levels[code] * levels[code];
         }
     }
 }
@@ -124,21 +124,42 @@ static void check_book(const struct qb_kernels *ref, const struct qb_kernels *te
     if (ck_skip()) return;
     struct problem p;
     any_problem(&p, 0);
-    float levels[16] = {-(float)ck_below(127)}, want[2 * QB_LANES], got[2 * QB_LANES];
-    float *const w = place_floats(&ws, p.n * QB_LANES, 0);
-    for (int j = 1; j < 16; j++) levels[j] = levels[j - 1] + 1 + (float)ck_below(16);
-    for (size_t i = 0; i < p.n * QB_LANES; i++) w[i] = ck_below(2) ? 1 : (float)ck_below(99);
+    p.n &= ~(size_t)1;
+    float levels[16] = {-127 + (float)ck_below(8)}, want[2 * QB_LANES], got[2 * QB_LANES];
+    int middles[15];
+    for (int j = 1; j < 16; j++) levels[j] = levels[j - 1] + 8 + (float)ck_below(9);
+    struct qb_book book;
+    qb_book_open(levels, 1.0f, &book);
+    for (int j = 0; j < 15; j++) middles[j] = (int)floorf(0.5f * (levels[j] + levels[j + 1]) + 0.5f);
     for (size_t k = 0; k < QB_LANES; k++) p.ask.inv[k] = ck_below(2) ? 32 : 0.5f; // ties too
-    ck_case("n=%zu", p.n);
-    (ref == test ? naive_book : ref->book)(p.x, w, p.n, p.ask.inv, levels, want, want + QB_LANES);
-    test->book(p.x, w, p.n, p.ask.inv, levels, got, got + QB_LANES);
+    ck_case("n=%zu weights=%d", p.n, p.w != NULL);
+    if (ref == test) naive_book(p.x, p.w, p.n, p.ask.inv, levels, middles, want, want + QB_LANES);
+    else ref->book(p.x, p.w, p.n, p.ask.inv, &book, want, want + QB_LANES);
+    test->book(p.x, p.w, p.n, p.ask.inv, &book, got, got + QB_LANES);
     same_floats("sums", want, got, 2 * QB_LANES);
+}
+
+static void check_book_codes(const struct qb_kernels *ref, const struct qb_kernels *test)
+{
+    if (ck_skip()) return;
+    const size_t n = 16 * (1 + ck_below(3));
+    float *const x = place_floats(&xs, n, ck_below(2) ? CK_END : (int)ck_below(16)), middles[15];
+    uint8_t want[48], got[48];
+    fill_floats(x, n, ck_below(4) ? FLOATS_NORMAL : (enum floats)ck_below(FLOATS_ANY));
+    for (int j = 0; j < 15; j++) middles[j] = (j ? middles[j - 1] : -30) + 0.5f * (float)ck_below(9);
+    const float inv = ck_below(2) ? 8 : 0.5f;
+    ck_case("n=%zu", n);
+    ref->book_codes(x, n, inv, middles, want);
+    test->book_codes(x, n, inv, middles, got);
+    ck_same("codes", want, got, n);
 }
 
 static void check(const struct qb_kernels *ref, const struct qb_kernels *test)
 {
     if (ck_kernel("book"))
         for (int i = 0; i < 1000; i++) check_book(ref, test);
+    if (ck_kernel("book_codes"))
+        for (int i = 0; i < 1000; i++) check_book_codes(ref, test);
     for (int step = 0; step < 3; step++) {
         static const char *const names[] = {"measure", "propose", "beside"};
         if (!ck_kernel("%s", names[step])) continue;
