@@ -17,7 +17,7 @@ struct qb_piece {
     float d[QB_PIECE_SEGMENTS * QB_LANES], m[QB_PIECE_SEGMENTS * QB_LANES];
     int32_t z[QB_PIECE_SEGMENTS * QB_LANES];
     const uint8_t *lines;
-    const uint8_t *ahead; // what the next piece is made of: ahead_bytes, a hint
+    const uint8_t *ahead; // as struct qb_panel has it
     size_t ahead_bytes;
     // in_planes: the codes are octets of code planes, for the kernel of family "gemv"; what follows is for it too, as
     // struct qb_panel has it.

@@ -108,6 +108,22 @@ static void load_blocks(const struct qb_kernels *k, const qb_format *format, con
     }
 }
 
+// A panel is read in two streams, parameters and codes, but fetched as one, so that the start of the next panel is
+// there too: with each octet its share of the panel, this far ahead of the parameters' end.
+static void fetch_next(const struct qb_panel_layout *layout, const uint8_t *panel, const uint8_t *codes, size_t first,
+                       size_t units, struct qb_piece *piece)
+{
+    enum { FAR_AHEAD = 8192 };
+    const size_t octet = (size_t)layout->bits * QB_LINE, octets = qb_ceil_div(layout->units, QB_OCTET);
+    if (piece->in_planes) {
+        piece->ahead_bytes = layout->bytes / octets;
+        piece->ahead = panel + layout->codes + FAR_AHEAD + first / QB_OCTET * piece->ahead_bytes;
+        return;
+    }
+    piece->ahead_bytes = units / QB_OCTET * octet;
+    piece->ahead = codes + piece->ahead_bytes;
+}
+
 void qb_prepared_piece(const struct qb_kernels *k, const struct qb_panel_layout *layout, const qb_format *format,
                        const uint8_t *panel, const struct qb_stretch *x, size_t s, size_t end, size_t unit,
                        struct qb_piece *piece)
@@ -120,8 +136,7 @@ void qb_prepared_piece(const struct qb_kernels *k, const struct qb_panel_layout 
     for (size_t i = s; i < end; i++) units += x->units[i];
     const size_t octet = (size_t)layout->bits * QB_LINE, first = x->first_unit + unit;
     const uint8_t *const codes = panel + layout->codes + first / QB_OCTET * octet;
-    piece->ahead_bytes = units / QB_OCTET * octet;
-    piece->ahead = codes + piece->ahead_bytes;
+    fetch_next(layout, panel, codes, first, units, piece);
     piece->table = format->block ? qb_block_table(format) : NULL;
     piece->doubled = piece->in_planes && doubled(layout, format);
     piece->half_d = piece->half_m = NULL;

@@ -50,7 +50,6 @@
 #define QB_NO_UNROLL
 #define QB_PIN(vector)
 #define QB_PREFETCH(address) ((void)(address))
-#define QB_STREAM_AHEAD(address) ((void)(address))
 #else
 #define QB_INLINE static inline __attribute__((always_inline))
 #define QB_NOINLINE __attribute__((noinline))
@@ -59,8 +58,6 @@
 #define QB_PIN(vector) __asm__ volatile("" : "+x"(vector))
 // Into the second-level cache; any address will do.
 #define QB_PREFETCH(address) __builtin_prefetch((address), 0, 2)
-// What is read once, front to back: fetch what lies this far ahead, and keep it out of the outer caches.
-#define QB_STREAM_AHEAD(address) __builtin_prefetch((address) + 4096, 0, 0)
 #endif
 
 #endif

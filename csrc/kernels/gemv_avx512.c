@@ -59,7 +59,7 @@ ADD_UNITS(3, 2)
     static void gemv_u##bits##_##planes##x##width(const struct qb_panel *w,                       \
                                                   const struct qb_activations *x, float *acc)     \
     {                                                                                             \
-        const uint8_t *octet = w->lines;                                                          \
+        const uint8_t *octet = w->lines, *ahead = w->ahead;                                       \
         const int8_t *digits = x->digits;                                                         \
         int second = 0; /* half of the octet */                                                   \
         __m512i table = _mm512_setzero_si512();                                                   \
@@ -71,7 +71,7 @@ ADD_UNITS(3, 2)
             QB_UNROLL for (int j = 0; j < chains * words; j++)                                    \
                 total[j] = to_sums(_mm512_setzero_si512());                                       \
             for (size_t n = w->units[s] / 8; n--; octet += PLANES(bits) * LINE, digits += 32 * words) {   \
-                QB_UNROLL for (int i = 0; i < PLANES(bits); i++) QB_STREAM_AHEAD(octet + i * LINE);       \
+                ahead = fetch_ahead(ahead, PLANES(bits), w->ahead_bytes);                             \
                 add_units_##words(octet, bits, 0, 8, table, digits, total);                              \
             }                                                                                     \
             if (w->units[s] % 8) {                                                                \
@@ -79,7 +79,7 @@ ADD_UNITS(3, 2)
                     add_units_##words(octet, bits, 4, 4, table, digits, total);                          \
                     octet += PLANES(bits) * LINE;                                                         \
                 } else {                                                                          \
-                    QB_UNROLL for (int i = 0; i < PLANES(bits); i++) QB_STREAM_AHEAD(octet + i * LINE);   \
+                    ahead = fetch_ahead(ahead, PLANES(bits), w->ahead_bytes);                         \
                     add_units_##words(octet, bits, 0, 4, table, digits, total);                          \
                 }                                                                                 \
                 second = !second;                                                                 \

@@ -46,7 +46,7 @@ QB_INLINE void end_sums(const int bits, const int words, const int one_plane, co
     static void name##_u##bits##_##words(const struct qb_panel *w, const struct qb_activations *x,\
                                          float *acc)                                              \
     {                                                                                             \
-        const uint8_t *octet = w->lines;                                                          \
+        const uint8_t *octet = w->lines, *ahead = w->ahead;                                       \
         const int8_t *digits = x->digits;                                                         \
         const int one_plane = words == 1 || x->planes == 1;                                       \
         __m256i table[2] = {_mm256_setzero_si256(), _mm256_setzero_si256()};                      \
@@ -66,7 +66,7 @@ QB_INLINE void end_sums(const int bits, const int words, const int one_plane, co
             total[j] = high[j] = _mm256_setzero_si256();                                          \
         }                                                                                         \
         for (size_t n = w->units[s] / 8; n--; octet += PLANES(bits) * LINE) {                     \
-            QB_UNROLL for (int i = 0; i < PLANES(bits); i++) QB_STREAM_AHEAD(octet + i * LINE);   \
+            ahead = fetch_ahead(ahead, PLANES(bits), w->ahead_bytes);                             \
             add_units_##words(octet, bits, table, 0, 0, 8, digits, total);                        \
             if (IN_NIBBLES(bits)) add_units_##words(octet, bits, table, 1, 0, 8, digits, high);   \
             digits += 8 * 4 * words;                                                              \
@@ -77,7 +77,7 @@ QB_INLINE void end_sums(const int bits, const int words, const int one_plane, co
 // Groups of 16.
 #define HALVES(bits, words)                                                                       \
     for (size_t s = 0; s < w->segments; s += 2, octet += PLANES(bits) * LINE) {                   \
-        QB_UNROLL for (int i = 0; i < PLANES(bits); i++) QB_STREAM_AHEAD(octet + i * LINE);       \
+        ahead = fetch_ahead(ahead, PLANES(bits), w->ahead_bytes);                                 \
         HALF(bits, words, 0, s);                                                                  \
         HALF(bits, words, 4, s + 1);                                                              \
     }

@@ -153,8 +153,8 @@ struct qb_panel {
     const float *m;       // [segments][QB_LANES] or NULL
     const int32_t *z;     // [segments][QB_LANES], each in [0, 255]; [1][QB_LANES] if z_step is 0
     size_t z_step;        // QB_LANES or 0
-    const uint8_t *ahead; // what will be read next: a hint to fetch `ahead_bytes` from there on
-    size_t ahead_bytes;
+    const uint8_t *ahead; // what will be read next: a hint to fetch `ahead_bytes` from there on;
+    size_t ahead_bytes;   // for gemv, as many with each octet
     // For gemv only: codes of one bit that stand for 0 and 2; 16 codes that 4-bit indices stand for, or NULL; and
     // binary16 in place of d and m, half_step bytes from one segment to the next, or NULL.
     int doubled;
@@ -197,7 +197,7 @@ typedef void qb_look_up_fn(const uint8_t *table, size_t n, uint8_t *codes);
 
 // As qb_panel_fn, for few columns: cols * planes <= QB_GEMV_WORDS. w->lines holds the codes in code planes of
 // w->bits bits (with a table, which is for 5 and 8 bits only, their indices in planes of 4 bits). units[] are multiples of 8: segments are whole octets; or all are 4, an even number of them: half
-// octets. Reading ahead is a hint only.
+// octets.
 #define QB_GEMV_WORDS 3
 typedef qb_panel_fn qb_gemv_fn;
 

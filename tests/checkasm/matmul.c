@@ -38,7 +38,8 @@ static void fill_weights(struct qb_panel *w, size_t units, enum extremes kind, e
     fill_floats(m, lanes, scales);
     for (size_t i = 0; i < zeros; i++)
         z[i] = kind == ANY ? (int32_t)ck_below(256) : ck_below(2) ? 255 : 0;
-    w->lines = lines;
+    w->lines = w->ahead = lines;
+    w->ahead_bytes = ck_below(1000);
     w->d = d;
     w->m = ck_below(2) ? m : NULL;
     w->z = z;
