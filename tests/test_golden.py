@@ -8,6 +8,7 @@ import pytest
 from cases import floats_equal
 
 import pyqbits
+from pyqbits._blocks import block_names
 
 GOLDEN = Path(__file__).resolve().parent / "golden"
 
@@ -73,3 +74,15 @@ def test_model_files(isa, arrays, suffix):
         model["head"].scales.astype(ml_dtypes.bfloat16).astype(np.float32).tobytes()
         == model["head"].scales.tobytes()
     )
+
+
+@pytest.mark.parametrize("suffix", ["gguf", "safetensors", "npz"])
+def test_files_of_block_types(isa, suffix):
+    model = pyqbits.open(GOLDEN / f"blocks_v1.{suffix}")
+    with np.load(GOLDEN / "blocks_v1_values.npz") as values:
+        assert set(model) == set(values.files) == set(block_names())
+        for name in values.files:
+            q = model[name]
+            assert (q.format.name, q.shape, q.axis) == (name, (2, 256), 1)
+            assert floats_equal(q.dequantize(), values[name]), name
+            assert q.prepare().unprepare().tobytes() == q.tobytes(), name

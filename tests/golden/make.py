@@ -1,8 +1,8 @@
-"""Writes the golden files from the reference. Run once; what is here must be readable for ever.
+"""Writes the golden files from the reference. What is here must be readable for ever.
 
     python tests/golden/make.py
 
-A file is never rewritten: a new layout or version is a new file beside the old ones.
+A file that exists is never rewritten: a new layout or version is a new file beside the old ones.
 """
 
 import io
@@ -15,7 +15,9 @@ import numpy as np
 
 HERE = Path(__file__).resolve().parent
 sys.path.insert(0, str(HERE.parent))
+import gguf_cases as gguf  # noqa: E402
 import reference as ref  # noqa: E402
+import reference_blocks as blocks  # noqa: E402
 
 FORMATS = (
     *(ref.Format(bits, 32, zero) for bits in range(1, 9) for zero in (None, "min", "point")),
@@ -42,8 +44,9 @@ def values(rows, cols, seed):
 
 def write(path, data):
     if path.exists():
-        sys.exit(f"{path} exists; golden files are not rewritten")
-    path.write_bytes(data)
+        print(f"{path.name} exists and stays as it is")
+    else:
+        path.write_bytes(data)
 
 
 def npz(arrays, save=np.savez_compressed):
@@ -97,6 +100,42 @@ def model():
     return arrays, json.dumps({"version": 1, "tensors": described}), result
 
 
+GGUF_TYPES = {
+    "q4_0": 2, "q4_1": 3, "q5_0": 6, "q5_1": 7, "q8_0": 8, "q8_1": 9, "q2_K": 10, "q3_K": 11, "q4_K": 12,
+    "q5_K": 13, "q6_K": 14, "q8_K": 15, "iq2_xxs": 16, "iq2_xs": 17, "iq3_xxs": 18, "iq1_s": 19, "iq4_nl": 20,
+    "iq3_s": 21, "iq2_s": 22, "iq4_xs": 23, "iq1_m": 29, "tq1_0": 34, "tq2_0": 35, "mxfp4": 39, "nvfp4": 40,
+    "q1_0": 41, "q2_0": 42,
+}  # fmt: skip
+
+
+def block_types():
+    """Two rows of 256 in every block type, all bytes at random: what is stored, and its values.
+
+    Blocks whose values are not all numbers of ordinary size are left out: the next are taken.
+    """
+    stored, result = {}, {}
+    for name, (elements, size) in blocks.SIZES.items():
+        count, seed = 2 * 256 // elements, GGUF_TYPES[name]
+        many = ((values(40 * count, size, seed) + 2) * 2**22).astype(np.int64) >> 11 & 255
+        many = many.astype(np.uint8)
+        found = blocks.values(name, many)
+        with np.errstate(invalid="ignore"):
+            usual = (np.abs(found) < 2.0**20).all(1) & (np.abs(found) > 2.0**-20).any(1)
+        stored[name] = many[usual][:count].reshape(2, -1)
+        result[name] = found[usual][:count].reshape(2, 256)
+        assert result[name].size == 512
+    described = {name: {"format": name, "shape": [2, 256], "axis": 1} for name in stored}
+    return stored, json.dumps({"version": 1, "tensors": described}), result
+
+
+def gguf_file(stored):
+    infos, data = [], b""
+    for name, array in stored.items():
+        infos.append(gguf.info(name, (256, 2), GGUF_TYPES[name], len(data)))
+        data += array.tobytes() + bytes(-array.nbytes % 32)
+    return gguf.whole([gguf.pair("general.architecture", "string", gguf.string("none"))], infos, data)
+
+
 def plain(array):
     """bfloat16 as its bits, since NumPy alone has no such type."""
     return array.view(np.uint16) if array.dtype.name == "bfloat16" else array
@@ -138,6 +177,11 @@ def main():
     members = {name: plain(array) for name, array in arrays.items()} | {"pyqbits": np.bytes_(metadata)}
     write(HERE / "model_v1.npz", npz(members, np.savez))
     write(HERE / "model_v1_values.npz", npz(result))
+    stored, metadata, result = block_types()
+    write(HERE / "blocks_v1.gguf", gguf_file(stored))
+    write(HERE / "blocks_v1.safetensors", safetensors(stored, metadata))
+    write(HERE / "blocks_v1.npz", npz({**stored, "pyqbits": np.bytes_(metadata)}, np.savez))
+    write(HERE / "blocks_v1_values.npz", npz(result))
 
 
 if __name__ == "__main__":
