@@ -6,6 +6,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 from cli_cases import model, tensors  # noqa: F401 (fixtures)
+from cli_gguf_cases import gguf_model  # noqa: F401 (a fixture)
 from hypothesis import HealthCheck, settings
 
 import pyqbits

@@ -7,12 +7,25 @@ from pathlib import Path
 
 import numpy as np
 
+from pyqbits import gguf
+
 DATA = Path(__file__).parent / "data"
 TINY = ("tiny_v3_le", "tiny_v3_le_align64", "tiny_v3_be")
 CRAFTED = {
     name: (base64.b64decode(case["file"]), case["ggml"], case["gguf-py"])
     for name, case in json.loads((DATA / "crafted_gguf.json").read_text()).items()
 }
+
+# What is in the tiny files.
+METADATA = {
+    "general.architecture": ("string", "llama"), "t.u8": ("uint8", 200), "t.i8": ("int8", -5),
+    "t.u16": ("uint16", 60000), "t.i16": ("int16", -300), "t.u32": ("uint32", 4000000000),
+    "t.i32": ("int32", -70000), "t.f32": ("float32", 1.5), "t.bool": ("bool", True),
+    "t.str": ("string", "héllo"), "t.u64": ("uint64", 2**40), "t.i64": ("int64", -(2**40)),
+    "t.f64": ("float64", 0.1), "t.arr_i32": ("array[int32]", [1, -2, 3]),
+    "t.arr_str": ("array[string]", ["a", "bb", ""]), "t.arr_f32": ("array[float32]", [0.5, 0.25]),
+    "t.arr_bool": ("array[bool]", [True, False]),
+}  # fmt: skip
 
 # What of the crafted files is read; the others are refused. ggml refuses four of these: a file of the other
 # byte order, an array of arrays, tensors with a gap between them, and a name as long as its own limit.
@@ -74,3 +87,11 @@ def various(order="<"):
     infos += [info("one", (), 0, len(data), order), info("none", (0, 5), 0, len(data) + 32, order)]
     infos.append(info("four", (1, 2, 1, 2), 24, len(data) + 32, order))
     return whole(pairs, infos, data + bytes(32) + b"\1\2\3\4", order=order)
+
+
+def copied(source, path):
+    """A file that was read and written again."""
+    with gguf.open(source) as old, gguf.Writer(path, old.tensors.values(), old.metadata) as new:
+        for name in old:
+            new.write(name, old.raw(name))
+    return path.read_bytes()

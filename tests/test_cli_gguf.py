@@ -1,18 +1,16 @@
 """`pyqbits quantize` and `compare` with GGUF files."""
 
 import json
-import math
 import random
-import re
-import struct
 import subprocess
 import sys
-from types import SimpleNamespace
 
 import ml_dtypes
 import numpy as np
 import pytest
+from cases import floats_equal
 from cli_cases import run
+from cli_gguf_cases import METADATA, QUANTIZED, llama_model, tensors
 from fuzz_gguf import damaged
 from gguf_cases import CRAFTED, DATA, tiny, various
 from typer.testing import CliRunner
@@ -20,7 +18,7 @@ from typer.testing import CliRunner
 import pyqbits
 from pyqbits import gguf
 from pyqbits._blocks import block_named, block_names
-from pyqbits.cli import imatrix, mixes, quantize_gguf
+from pyqbits.cli import mixes, quantize_gguf
 from pyqbits.cli.app import app
 from pyqbits.gguf.types import TYPES
 
@@ -28,43 +26,6 @@ LLAMA = json.loads((DATA / "llama_mixes.json").read_text())
 FLOATS = {"f32": np.dtype(np.float32), "f16": np.dtype(np.float16), "bf16": np.dtype(ml_dtypes.bfloat16)}
 WEIGHTS = {mix.base for mix in mixes.MIXES.values()} | set(mixes.FILE_TYPES)
 WRITTEN = [name for name in block_names() if name in WEIGHTS and block_named(name).searches]
-METADATA = gguf.Metadata({"general.architecture": "llama", "llama.block_count": 1, "general.file_type": 0})
-
-
-def tensors():
-    rng = np.random.default_rng(4)
-
-    def normal(*shape):
-        return rng.standard_normal(shape, np.float32)
-
-    raw = rng.integers(0, 256, (6, 2 * 18), np.uint8)
-    raw.reshape(-1, 18)[:, 1] = 0x2C  # scales that are ordinary numbers
-    return {
-        "token_embd.weight": normal(20, 256),
-        "blk.0.attn_norm.weight": normal(256),
-        "blk.0.attn_q.weight": normal(9, 512).astype(np.float16),
-        "blk.0.attn_v.weight": normal(3, 256).astype(ml_dtypes.bfloat16),
-        "blk.0.ffn_up.weight": pyqbits.QArray.from_bytes(raw, "q4_0", (6, 64)),
-        "blk.0.ffn_down_exps.weight": normal(2, 3, 96),
-        "blk.0.ffn_gate_inp.weight": normal(4, 256),
-        "blk.0.odd.weight": normal(5, 33),
-        "blk.0.double.weight": normal(2, 256).astype(np.float64),
-        "blk.0.attn_q.bias": normal(512),
-        "ids.weight": np.arange(6, dtype=np.int32).reshape(2, 3),
-        "none.weight": normal(0, 256),
-    }
-
-
-QUANTIZED = {
-    "token_embd.weight", "blk.0.attn_q.weight", "blk.0.attn_v.weight", "blk.0.ffn_up.weight",
-    "blk.0.ffn_down_exps.weight", "blk.0.odd.weight", "blk.0.double.weight",
-}  # fmt: skip
-
-
-@pytest.fixture
-def model(tmp_path):
-    gguf.save(tmp_path / "model.gguf", tensors(), METADATA)
-    return tmp_path / "model.gguf"
 
 
 def numbers(x):
@@ -72,28 +33,6 @@ def numbers(x):
 
 
 # ---- which types ----------------------------------------------------------------------------------
-
-
-def llama_model(layers, width, ff, heads, kv, tied, experts):
-    """A header of a model as the files of `llama_mixes.json` were made from."""
-    shapes = {"token_embd.weight": (32, width), "output_norm.weight": (width,)}
-    if not tied:
-        shapes["output.weight"] = (32, width)
-    ffn = {"ffn_gate": (ff, width), "ffn_up": (ff, width), "ffn_down": (width, ff)}
-    for i in range(layers):
-        layer = {"attn_norm": (width,), "ffn_norm": (width,), "attn_q": (width, width)}
-        layer |= {"attn_k": (width // heads * kv, width), "attn_v": (width // heads * kv, width)}
-        layer |= {"attn_output": (width, width), **({} if experts else ffn)}
-        if experts:
-            layer |= {f"{name}_exps": (experts, *shape) for name, shape in ffn.items()}
-            layer["ffn_gate_inp"] = (experts, width)
-        shapes |= {f"blk.{i}.{name}.weight": shape for name, shape in layer.items()}
-    metadata = {
-        "general.architecture": "llama", "llama.block_count": layers, "llama.attention.head_count": heads,
-        "llama.attention.head_count_kv": kv, "llama.expert_count": experts,
-    }  # fmt: skip
-    infos = {n: gguf.TensorInfo(n, "f32", shape, 0, 4 * math.prod(shape)) for n, shape in shapes.items()}
-    return SimpleNamespace(tensors=infos, metadata=metadata)
 
 
 @pytest.mark.parametrize("name", LLAMA)
@@ -159,19 +98,19 @@ def test_names_of_types_and_mixes():
         (["--format", "q8_K"], "unknown format 'q8_K'"),  # for activations
     ],
 )
-def test_bad_options(tmp_path, model, arguments, words):
-    assert words in run("quantize", model, "-o", tmp_path / "o.gguf", *arguments, code=2).stderr
+def test_bad_options(tmp_path, gguf_model, arguments, words):
+    assert words in run("quantize", gguf_model, "-o", tmp_path / "o.gguf", *arguments, code=2).stderr
     assert [path.name for path in tmp_path.iterdir()] == ["model.gguf"]
 
 
-def test_output_is_protected(tmp_path, model):
-    before = model.read_bytes()
+def test_output_is_protected(tmp_path, gguf_model):
+    before = gguf_model.read_bytes()
     (tmp_path / "out.gguf").write_bytes(b"mine")
-    assert "--force" in run("quantize", model, "-o", tmp_path / "out.gguf", code=2).stderr
-    for same in (model, tmp_path):
-        assert "replace the input" in run("quantize", model, "-o", same, "--force", code=2).stderr
-    assert "end in .gguf" in run("quantize", model, "-o", tmp_path / "o.safetensors", code=2).stderr
-    assert model.read_bytes() == before and (tmp_path / "out.gguf").read_bytes() == b"mine"
+    assert "--force" in run("quantize", gguf_model, "-o", tmp_path / "out.gguf", code=2).stderr
+    for same in (gguf_model, tmp_path):
+        assert "replace the input" in run("quantize", gguf_model, "-o", same, "--force", code=2).stderr
+    assert "end in .gguf" in run("quantize", gguf_model, "-o", tmp_path / "o.safetensors", code=2).stderr
+    assert gguf_model.read_bytes() == before and (tmp_path / "out.gguf").read_bytes() == b"mine"
 
 
 def test_other_containers_have_no_mixes(tmp_path):
@@ -186,10 +125,10 @@ def test_other_containers_have_no_mixes(tmp_path):
 
 @pytest.mark.parametrize("type", FLOATS)
 @pytest.mark.parametrize("chunk", [1, 3000, quantize_gguf.CHUNK])
-def test_to_floats(tmp_path, model, type, chunk, monkeypatch):
+def test_to_floats(tmp_path, gguf_model, type, chunk, monkeypatch):
     monkeypatch.setattr(quantize_gguf, "CHUNK", chunk)
     out = tmp_path / "out.gguf"
-    report = json.loads(run("quantize", model, "-o", out, "--format", type, "--json").stdout)
+    report = json.loads(run("quantize", gguf_model, "-o", out, "--format", type, "--json").stdout)
     opened, before = gguf.open(out), tensors()
     assert list(opened) == list(before)
     for name, x in before.items():
@@ -209,11 +148,11 @@ def test_to_floats(tmp_path, model, type, chunk, monkeypatch):
 
 
 @pytest.mark.parametrize("type", WRITTEN)
-def test_to_blocks(tmp_path, model, type, monkeypatch):
+def test_to_blocks(tmp_path, gguf_model, type, monkeypatch):
     monkeypatch.setattr(quantize_gguf, "CHUNK", 3000)
     out = tmp_path / "out.gguf"
     text = run(
-        "quantize", model, "-o", out, "--format", type, "--pure", "--tensor-format", "*odd*=f32"
+        "quantize", gguf_model, "-o", out, "--format", type, "--pure", "--tensor-format", "*odd*=f32"
     ).stdout
     opened = gguf.open(out)
     for name, x in tensors().items():
@@ -225,10 +164,23 @@ def test_to_blocks(tmp_path, model, type, monkeypatch):
         if name in QUANTIZED - {"blk.0.odd.weight"}:
             assert opened.tensors[name].type == got
             assert got == type or f"{got} instead of {type}: " in text
-    found = json.loads(run("compare", model, out, "--json").stdout)
+    found = json.loads(run("compare", gguf_model, out, "--json").stdout)
     records = {record["name"]: record["snr_db"] for record in found["tensors"]}
     for name in ("token_embd.weight", "blk.0.attn_q.weight"):
         assert records[name] == pyqbits.compare(tensors()[name], opened[name]).snr_db
+
+
+@pytest.mark.parametrize("type", WRITTEN)
+def test_the_package_gguf_finds_the_same_numbers(tmp_path, gguf_model, type):
+    peer, out = pytest.importorskip("gguf"), tmp_path / "out.gguf"
+    if type in ("q1_0", "q2_0"):
+        pytest.skip(f"the gguf package does not read {type}")
+    run("quantize", gguf_model, "-o", out, "--format", type, "--pure")
+    opened, found = gguf.open(out), {tensor.name: tensor for tensor in peer.GGUFReader(out).tensors}
+    assert set(found) == set(opened)
+    for name in QUANTIZED:
+        theirs = peer.quants.dequantize(found[name].data, found[name].tensor_type)
+        assert floats_equal(numbers(opened[name]).astype(np.float32).reshape(-1), theirs.reshape(-1)), name
 
 
 def test_nan_infinity_and_overflow(tmp_path):
@@ -256,10 +208,10 @@ def test_parts_of_a_model_are_refused(tmp_path):
     assert "is one of 3 files of a model" in run(*arguments, code=2).stderr
 
 
-def test_compare(tmp_path, model):
+def test_compare(tmp_path, gguf_model):
     out = tmp_path / "out.gguf"
-    run("quantize", model, "-o", out, "--format", "bf16")
-    found = json.loads(run("compare", model, out, "--json").stdout)
+    run("quantize", gguf_model, "-o", out, "--format", "bf16")
+    found = json.loads(run("compare", gguf_model, out, "--json").stdout)
     records = {record["name"]: record for record in found["tensors"]}
     assert set(records) == QUANTIZED - {"blk.0.attn_v.weight"} and not found["different"]
     x, y = tensors()["blk.0.attn_q.weight"].astype(np.float64), gguf.open(out)["blk.0.attn_q.weight"]
@@ -268,140 +220,17 @@ def test_compare(tmp_path, model):
     assert record["max_abs"] == error.max() and record["format"] == "bfloat16"
     assert tuple(record["max_index"]) == np.unravel_index(error.argmax(), error.shape)
     assert record["rmse"] == pytest.approx(np.sqrt(np.mean(error**2)), rel=1e-9)
-    assert "bfloat16" in run("compare", model, out, "--plot", tmp_path / "p.png").stdout
+    assert "bfloat16" in run("compare", gguf_model, out, "--plot", tmp_path / "p.png").stdout
 
 
-def test_compare_block_types(tmp_path, model):
+def test_compare_block_types(tmp_path, gguf_model):
     """Types of blocks on either side."""
-    found = json.loads(run("compare", model, model, "--json").stdout)
+    found = json.loads(run("compare", gguf_model, gguf_model, "--json").stdout)
     assert [record["name"] for record in found["tensors"]] == ["blk.0.ffn_up.weight"]
     assert found["tensors"][0]["rmse"] == 0 and len(found["identical"]) == len(tensors()) - 1
-    run("quantize", model, "-o", tmp_path / "o.gguf", "--format", "f32")
-    found = json.loads(run("compare", tmp_path / "o.gguf", model, "--json").stdout)
+    run("quantize", gguf_model, "-o", tmp_path / "o.gguf", "--format", "f32")
+    found = json.loads(run("compare", tmp_path / "o.gguf", gguf_model, "--json").stdout)
     assert all(record["rmse"] == 0 for record in found["tensors"] if record["name"] == "blk.0.ffn_up.weight")
-
-
-# ---- importance -----------------------------------------------------------------------------------
-
-IMPORTANCE = {
-    "token_embd.weight": np.arange(256, dtype=np.float32).reshape(1, 256),
-    "blk.0.ffn_down_exps.weight": np.arange(192, dtype=np.float32).reshape(2, 96),
-}
-
-
-def old_layout(entries, count=None):
-    """An importance file of the older layout: names, numbers of calls and sums."""
-    data = struct.pack("<i", len(entries) if count is None else count)
-    for name, calls, sums in entries:
-        data += struct.pack("<i", len(name)) + name.encode() + struct.pack("<ii", calls, sums.size)
-        data += sums.astype("<f4").tobytes()
-    return data
-
-
-@pytest.fixture(params=["new", "old"])
-def importance_file(tmp_path, request):
-    path = tmp_path / "imatrix"
-    if request.param == "old":
-        entries = [(name, 4, 4 * weights[:1]) for name, weights in IMPORTANCE.items()]
-        path.write_bytes(old_layout(entries) + struct.pack("<i", 7) + b"\4\0\0\0text")
-        return path, {name: weights[:1] for name, weights in IMPORTANCE.items()}
-    parts = {"unused.weight.in_sum2": np.ones((1, 8), np.float32), "unused.weight.counts": np.zeros((1, 1))}
-    for name, weights in IMPORTANCE.items():
-        counts = np.arange(1, len(weights) + 1, dtype=np.float32)[:, None]
-        parts |= {f"{name}.in_sum2": weights * counts, f"{name}.counts": counts}
-    gguf.save(path, parts, {"general.type": "imatrix"})
-    return path, {**IMPORTANCE, "unused.weight": np.ones((1, 8), np.float32)}
-
-
-def test_importance_is_read(importance_file):
-    path, expected = importance_file
-    found = imatrix.load(path)
-    assert found.keys() == expected.keys()
-    assert all(np.array_equal(found[name], weights) for name, weights in expected.items())
-
-
-def test_importance_reaches_the_quantizer(tmp_path, model, importance_file, monkeypatch):
-    monkeypatch.setattr(quantize_gguf, "CHUNK", 5 * 96 * 4)  # five rows: the experts have three each
-    seen, quantize = {}, pyqbits.quantize
-
-    def spy(x, format, importance, **options):
-        if importance is not None:
-            seen.setdefault(x.shape[1], []).append(np.broadcast_to(importance, x.shape))
-        return quantize(x, format, importance=importance, **options)
-
-    monkeypatch.setattr(pyqbits, "quantize", spy)
-    path, expected = importance_file
-    options = ["--format", "q4_0", "--pure", "--imatrix", path]
-    text = run("quantize", model, "-o", tmp_path / "o.gguf", *options).stdout
-    weights = expected["blk.0.ffn_down_exps.weight"]
-    rows = np.arange(6) // 3 if len(weights) > 1 else np.zeros(6, int)
-    assert np.array_equal(np.concatenate(seen[96]), weights[rows])
-    assert np.array_equal(np.concatenate(seen[256]), np.tile(expected["token_embd.weight"], (20, 1)))
-    assert (
-        "no importance for 3 tensors: blk.0.attn_q.weight, blk.0.attn_v.weight, blk.0.double.weight\n" in text
-    )
-
-
-@pytest.mark.parametrize(
-    ("data", "words"),
-    [
-        (b"", "cut short"),
-        (b"\1\0", "cut short"),
-        (old_layout([]), "no importance of any tensor"),
-        (old_layout([], count=-1), "no importance of any tensor"),
-        (old_layout([("w", 1, np.ones(4))], count=2), "cut short"),
-        (old_layout([("w", 1, np.ones(4))])[:-1], "16 bytes are missing"),
-        (struct.pack("<ii", 1, -1), "cut short"),
-        (struct.pack("<ii", 1, 2**31 - 1), "cut short"),
-        (struct.pack("<ii", 1, 1) + b"\xff", "not UTF-8"),
-        (old_layout([("w", 1, np.ones(0))]), "is empty"),
-        (old_layout([("w", 1, np.array([np.nan]))]), "not all finite"),
-        (old_layout([("w", 1, np.array([-1.0]))]), "not negative"),
-        (old_layout([("token_embd.weight", 1, np.ones(255))]), "its importance 1 x 255 values"),
-    ],
-)
-def test_bad_importance(tmp_path, model, data, words):
-    (tmp_path / "m").write_bytes(data)
-    arguments = [
-        "quantize",
-        model,
-        "-o",
-        tmp_path / "o.gguf",
-        "--format",
-        "q8_0",
-        "--imatrix",
-        tmp_path / "m",
-    ]
-    assert words in run(*arguments, code=2).stderr
-    assert not (tmp_path / "o.gguf").exists()
-
-
-@pytest.mark.parametrize(
-    ("parts", "words"),
-    [
-        ({"w.in_sum2": np.ones((1, 4), np.float32)}, "has no '.counts'"),
-        ({"w.in_sum2": np.ones((1, 4)), "w.counts": np.ones((1, 1))}, "is not f32"),
-        ({"w.in_sum2": np.ones((1, 4), np.float32), "w.counts": np.ones((3, 1))}, "do not fit"),
-        ({"w.in_sum2": np.ones((1, 4), np.float32), "w.counts": np.ones((0, 1))}, "do not fit"),
-        ({"w": np.ones(4)}, "no importance of any tensor"),
-    ],
-)
-def test_bad_importance_in_gguf(tmp_path, parts, words):
-    gguf.save(tmp_path / "m", parts)
-    with pytest.raises(pyqbits.FormatError, match=re.escape(words)):
-        imatrix.load(tmp_path / "m")
-
-
-def test_mixes_with_importance(monkeypatch):
-    file = llama_model(16, 256, 256, 4, 4, False, 0)
-    for mix, usual, weighted in (
-        ("q4_0", "q4_0", "q4_1"),
-        ("q5_0", "q5_0", "q5_1"),
-        ("iq4_xs", "q5_K", "iq4_xs"),
-    ):
-        for choice, type in ((mixes.Choice(mix), usual), (mixes.Choice(mix, weighted=True), weighted)):
-            types = mixes.plan(file, choice).types
-            assert types["blk.1.ffn_down.weight"] == type and types["blk.2.ffn_down.weight"] == mix
 
 
 # ---- files that are not what they should be -------------------------------------------------------
@@ -420,7 +249,7 @@ def test_damaged_files(tmp_path, monkeypatch):
 
 
 @pytest.mark.skipif(not sys.platform.startswith("linux"), reason="unit of ru_maxrss")
-def test_memory_is_bounded(tmp_path, model):
+def test_memory_is_bounded(tmp_path, gguf_model):
     block = np.random.default_rng(0).standard_normal((1024, 1024), np.float32)
     spec = gguf.Spec("a.weight", "f32", (16 * 1024, 1024))
     with gguf.Writer(tmp_path / "large.gguf", [spec], {}) as file:
@@ -436,6 +265,6 @@ def test_memory_is_bounded(tmp_path, model):
             app(arguments, standalone_mode=False)
             peaks.append(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss)
         print("grew by", peaks[1] - peaks[0])"""
-    files = [str(path) for path in (model, tmp_path / "large.gguf", tmp_path / "o.gguf")]
+    files = [str(path) for path in (gguf_model, tmp_path / "large.gguf", tmp_path / "o.gguf")]
     result = subprocess.run([sys.executable, "-c", code, *files], capture_output=True, text=True, check=True)
     assert int(result.stdout.split()[-1]) * 1024 < 12 * quantize_gguf.CHUNK
