@@ -91,6 +91,7 @@ enum qb_families {
     QB_FAMILY_fixed,
     QB_FAMILY_super,
     QB_FAMILY_nearest,
+    QB_FAMILY_fold,
     QB_FAMILY_COUNT
 };
 

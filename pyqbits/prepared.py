@@ -214,10 +214,15 @@ def _aligned(size: int) -> np.ndarray:
     """Memory that starts on a cache line; large blocks ask for huge pages."""
     if size >= HUGE and hasattr(mmap, "MADV_HUGEPAGE"):
         # Private, since shared memory gets no huge pages; what is not touched takes none at all.
-        memory = mmap.mmap(-1, size + HUGE_PAGE, mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS)
-        memory.madvise(mmap.MADV_HUGEPAGE)
+        memory = mmap.mmap(-1, size + 2 * HUGE_PAGE, mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS)
         block, alignment = np.frombuffer(memory, np.uint8), HUGE_PAGE
+        whole = (size + HUGE_PAGE // 2) // HUGE_PAGE  # the last one if it is at least half full
+        memory.madvise(mmap.MADV_HUGEPAGE, _start(block, alignment), whole * HUGE_PAGE)
     else:
         block, alignment = np.empty(size + ALIGNMENT, np.uint8), ALIGNMENT
-    start = -block.__array_interface__["data"][0] % alignment
+    start = _start(block, alignment)
     return block[start : start + size]
+
+
+def _start(block: np.ndarray, alignment: int) -> int:
+    return -block.__array_interface__["data"][0] % alignment

@@ -37,6 +37,15 @@ def test_same_bits_as_packed(isa, group, zero):
         assert turned.tobytes() == np.ascontiguousarray(want.T).tobytes()
 
 
+@pytest.mark.parametrize("format", ["int4_g32", "uint3_g25_z_bf16", "int8_g20_f32", "uint5_g32"])
+def test_any_bytes_come_back(isa, format):
+    """Scales that are not numbers keep their payload."""
+    q, rng = matrix(35, 200, format), np.random.default_rng(3)
+    for part in q.part_arrays():
+        part.view(np.uint8)[...] = rng.integers(0, 256, part.view(np.uint8).shape, np.uint8)
+    assert q.prepare().unprepare().tobytes() == q.tobytes()
+
+
 def _products(q, x, activations):
     def product(m, columns):
         return qb.matmul(m, columns, activations=activations)

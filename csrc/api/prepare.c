@@ -1,250 +1,164 @@
 // SPDX-License-Identifier: Apache-2.0
-// qb_prepare: packed rows to panels, piece by piece as the multiply reads them. qb_unprepare: back.
+// qb_prepare: packed rows to panels. The codes of 16 rows are folded row by row, a run at a time, and laid side by
+// side; so are their parameters.
 #include "../base/dispatch.h"
 #include "../base/threads.h"
-#include "packer.h"
 #include "prepare_blocks.h"
 #include "prepared.h"
+#include "side_by_side.h"
 
-#include <stdlib.h>
 #include <string.h>
 
+enum {
+    OCTET = 4 * QB_OCTET, // codes
+    RUN = 2048,           // bytes of a row at a time: long, since rows lie one after another in memory
+    SPREAD = 64,          // bytes between rows, so that 16 rows do not share cache sets
+    FILLED = 1024,        // codes at a time where groups are filled up, parameters at a time
+};
+
 struct preparing {
+    const struct qb_kernels *kernels;
     const qb_matrix *q;
-    struct qb_weights w;
     struct qb_panel_layout layout;
     uint8_t *panels;
-    qb_atomic_int failed; // a part without memory
 };
 
-// What one thread works in. Lines wait until they fill an octet.
-struct preparer {
-    struct qb_stretch stretch;
-    struct qb_piece piece;
-    uint8_t lines[(QB_PIECE_UNITS + QB_OCTET) * QB_LINE];
-    size_t waiting;
-    uint8_t *to;
-};
+// ---- codes ----------------------------------------------------------------------------------------
 
-// Writes the lines that waited and `units` new ones, as far as they fill octets; the others wait.
-static void write_lines(const struct preparing *job, struct preparer *p, const uint8_t *lines, size_t units)
+// Codes of a row as its units hold them, where groups are filled up to whole units: [at, at + n) of those, which are
+// zero at first.
+static void filled_codes(const struct preparing *job, size_t row, size_t at, size_t n, uint8_t *codes)
 {
-    const qb_format *const f = job->w.format;
-    if (p->waiting) {
-        memcpy(p->lines + p->waiting * QB_LINE, lines, units * QB_LINE);
-        units += p->waiting;
-        lines = p->lines;
-    }
-    const size_t octets = units / QB_OCTET, done = octets * QB_OCTET;
-    job->w.kernels->planes_pack(lines, octets, f->bits, p->to);
-    p->to += octets * (size_t)f->bits * QB_LINE;
-    p->waiting = units - done;
-    memmove(p->lines, lines + done * QB_LINE, p->waiting * QB_LINE);
-}
-
-// Parameters of the segments [s, end): of all their groups, or where groups have several segments, of each
-// group with its first.
-static void write_params(const struct preparing *job, const struct preparer *p, size_t s, size_t end, uint8_t *panel)
-{
-    const struct qb_kernels *const k = job->w.kernels;
-    const qb_format *const f = job->w.format;
-    const struct qb_panel_layout *const l = &job->layout;
-    const size_t bits = (size_t)f->bits, step = l->cut.group > QB_BLOCK_MAX ? 1 : end - s;
-    for (size_t i = s; i < end; i += step) {
-        const size_t start = p->stretch.first + p->stretch.start[i], group = start / l->cut.group;
-        const size_t lane = (i - s) * QB_LANES, lanes = step * QB_LANES;
-        if (start % l->cut.group) continue; // a later segment of its group
-        qb_store_scales(k, f->scale, panel, group * QB_LANES, p->piece.d + lane, lanes);
-        if (f->zero == QB_ZERO_MIN) qb_store_scales(k, f->scale, panel + l->mins, group * QB_LANES, p->piece.m + lane, lanes);
-        if (f->zero != QB_ZERO_POINT) continue;
-        uint8_t codes[QB_PIECE_SEGMENTS * QB_LANES];
-        for (size_t r = 0; r < lanes; r++) codes[r] = (uint8_t)p->piece.z[lane + r];
-        k->pack[bits](codes, lanes, 0, panel + l->zeros + group * 2 * bits);
+    const struct qb_cut *const cut = &job->layout.cut;
+    const qb_format *const f = &job->q->format;
+    const uint8_t *const packed = job->q->codes + row * qb_packed_bytes(cut->cols, f->bits);
+    const size_t filled = qb_ceil_div(cut->group, 4) * 4, end = at + n;
+    uint8_t found[FILLED + 8];
+    const size_t first = qb_min(cut->cols, at / filled * cut->group + qb_min(at % filled, cut->group)) / 8 * 8;
+    const size_t last = qb_min(cut->cols, end / filled * cut->group + qb_min(end % filled, cut->group));
+    job->kernels->unpack[f->bits](packed + qb_packed_bytes(first, f->bits), last - first, qb_stored_flip(f), 0, found);
+    for (size_t next; at < end; at = next) {
+        const size_t group = at / filled, within = at % filled, from = group * cut->group + within;
+        next = qb_min(end, (group + 1) * filled);
+        if (within >= cut->group || from >= last) continue;
+        const size_t some = qb_min(cut->group - within, qb_min(next - at, last - from));
+        memcpy(codes + (n - (end - at)), found + (from - first), some);
     }
 }
 
-static void prepare_panel(const struct preparing *job, struct preparer *p, void *state, size_t row)
+// Units [at / 4, (at + n) / 4) of a row, folded; the last octet is filled up.
+static void fold_filled(const struct preparing *job, size_t row, size_t at, size_t n, uint8_t *out)
 {
-    uint8_t *const panel = job->panels + row / QB_LANES * job->layout.bytes;
-    memset(panel, 0, job->layout.codes); // what pads the parameters
-    p->waiting = 0;
-    p->to = panel + job->layout.codes;
-    qb_stretch_chunk(&p->stretch, 0, 1);
-    do {
-        qb_stretch_plan(&p->stretch);
-        for (size_t s = 0, end, unit = 0, units; s < p->stretch.segments; s = end, unit += units) {
-            end = qb_piece_end(&p->stretch, s, &units);
-            job->w.load(&job->w, state, &p->stretch, row, s, end, unit, &p->piece);
-            write_params(job, p, s, end, panel);
-            if (qb_stored_bits(job->w.format) != job->w.format->bits) // one-bit symmetric codes count 0 and 2
-                for (size_t i = 0; i < units * QB_LINE; i++) p->piece.room[i] = (uint8_t)(p->piece.room[i] / 2);
-            write_lines(job, p, p->piece.lines, units);
+    const int bits = job->layout.bits;
+    for (size_t end = at + n, some; at < end; at += some, out += some / OCTET * (size_t)bits * 4) {
+        uint8_t codes[FILLED] = {0};
+        some = qb_min(end - at, FILLED);
+        filled_codes(job, row, at, some, codes);
+        job->kernels->fold_codes(codes, qb_ceil_div(some, OCTET), bits, out);
+    }
+}
+
+// The same where groups are whole units, so that these are the row's codes as they are.
+static void fold_row(const struct preparing *job, size_t row, size_t at, size_t n, uint8_t *out)
+{
+    const struct qb_kernels *const k = job->kernels;
+    const qb_format *const f = &job->q->format;
+    const size_t cols = job->layout.cut.cols, octet = (size_t)f->bits * 4;
+    const uint8_t *const packed = job->q->codes + row * qb_packed_bytes(cols, f->bits) + at / OCTET * octet;
+    const size_t left = qb_min(n, cols - at), whole = left / OCTET;
+    k->fold[f->bits](packed, whole, qb_stored_flip(f), out);
+    if (left == whole * OCTET) return;
+    uint8_t last[OCTET] = {0};
+    k->unpack[f->bits](packed + whole * octet, left % OCTET, qb_stored_flip(f), 0, last);
+    k->fold_codes(last, 1, f->bits, out + whole * octet);
+}
+
+static void prepare_codes(const struct preparing *job, size_t row, size_t rows, uint8_t *to)
+{
+    const struct qb_cut *const cut = &job->layout.cut;
+    const int filled = cut->group % 4 && cut->group < cut->cols;
+    const size_t octet = (size_t)job->layout.bits * 4, run = RUN / octet * OCTET;
+    uint8_t folded[QB_LANES][RUN + SPREAD];
+    if (rows < QB_LANES) memset(folded, 0, sizeof folded);
+    for (size_t at = 0, n; at < job->layout.units * 4; at += n) {
+        n = qb_min(job->layout.units * 4 - at, run);
+        const size_t bytes = qb_ceil_div(n, OCTET) * octet;
+        for (size_t lane = 0; lane < rows; lane++)
+            (filled ? fold_filled : fold_row)(job, row + lane, at, n, folded[lane]);
+        job->kernels->interleave(folded[0], sizeof folded[0], bytes, to);
+        to += bytes * QB_LANES;
+    }
+}
+
+// ---- parameters -----------------------------------------------------------------------------------
+
+static void prepare_scales(const struct preparing *job, const void *scales, size_t row, size_t rows, uint8_t *to)
+{
+    const qb_format *const f = &job->q->format;
+    const size_t size = f->scale == QB_F32 ? 4 : 2, groups = job->layout.groups, all = groups * size * QB_LANES;
+    const uint8_t *const from = (const uint8_t *)scales + (f->per_tensor ? 0 : row * groups * size);
+    memset(to + all, 0, job->layout.scales_bytes - all);
+    if (rows == QB_LANES && !f->per_tensor) {
+        qb_side_by_side(job->kernels, from, groups * size, size, groups, to);
+        return;
+    }
+    uint8_t some[QB_LANES][FILLED] = {0};
+    for (size_t at = 0, n; at < groups; at += n) {
+        n = qb_min(groups - at, FILLED / size);
+        for (size_t lane = 0; lane < rows; lane++)
+            memcpy(some[lane], from + ((f->per_tensor ? 0 : lane * groups) + at) * size, n * size);
+        qb_side_by_side(job->kernels, some[0], sizeof some[0], size, n, to + at * size * QB_LANES);
+    }
+}
+
+static void prepare_zeros(const struct preparing *job, size_t row, size_t rows, uint8_t *to)
+{
+    const qb_matrix *const q = job->q;
+    const size_t bits = (size_t)q->format.bits, groups = job->layout.groups;
+    uint8_t some[QB_LANES][FILLED + SPREAD], lanes[FILLED * QB_LANES];
+    if (rows < QB_LANES) memset(some, 0, sizeof some);
+    memset(to + groups * 2 * bits, 0, job->layout.zeros_bytes - groups * 2 * bits);
+    for (size_t at = 0, n; at < groups; at += n) {
+        n = qb_min(groups - at, FILLED);
+        for (size_t lane = 0; lane < rows; lane++) {
+            const size_t start = q->format.per_tensor ? 0 : (row + lane) * qb_packed_bytes(groups, q->format.bits);
+            job->kernels->unpack[bits](q->zeros + start + at / 8 * bits, n, 0, 0, some[lane]);
         }
-    } while (p->stretch.end < job->layout.cut.cols);
-    static const uint8_t nothing[QB_OCTET * QB_LINE];
-    if (p->waiting) write_lines(job, p, nothing, QB_OCTET - p->waiting);
+        qb_side_by_side(job->kernels, some[0], sizeof some[0], 1, n, lanes);
+        job->kernels->pack[bits](lanes, n * QB_LANES, 0, to + at * 2 * bits);
+    }
+}
+
+// ---- panels ---------------------------------------------------------------------------------------
+
+static void prepare_panel(const struct preparing *job, size_t row, uint8_t *panel)
+{
+    const struct qb_panel_layout *const l = &job->layout;
+    const qb_matrix *const q = job->q;
+    const size_t rows = qb_min(q->rows - row, QB_LANES);
+    prepare_scales(job, q->scales, row, rows, panel);
+    if (q->format.zero == QB_ZERO_MIN) prepare_scales(job, q->mins, row, rows, panel + l->mins);
+    if (q->format.zero == QB_ZERO_POINT) prepare_zeros(job, row, rows, panel + l->zeros);
+    prepare_codes(job, row, rows, panel + l->codes);
 }
 
 static void prepare_part(void *context, size_t part, size_t parts)
 {
-    struct preparing *const job = context;
-    const size_t start = qb_part_start(job->q->rows, QB_LANES, part, parts);
+    const struct preparing *const job = context;
     const size_t end = qb_part_start(job->q->rows, QB_LANES, part + 1, parts);
-    if (job->q->format.block) {
-        for (size_t row = start; row < end; row += QB_LANES)
-            qb_prepare_blocks(job->w.kernels, job->q, &job->layout, row, job->panels + row / QB_LANES * job->layout.bytes);
-        return;
+    for (size_t row = qb_part_start(job->q->rows, QB_LANES, part, parts); row < end; row += QB_LANES) {
+        uint8_t *const panel = job->panels + row / QB_LANES * job->layout.bytes;
+        if (job->q->format.block) qb_prepare_blocks(job->kernels, job->q, &job->layout, row, panel);
+        else prepare_panel(job, row, panel);
     }
-    struct preparer *const p = malloc(sizeof *p);
-    void *const state = calloc(1, job->w.state_bytes);
-    if (p && state && qb_stretch_new(&p->stretch, job->w.kernels, NULL, &job->layout.cut, 0, 1, 1)) {
-        for (size_t row = start; row < end; row += QB_LANES)
-            prepare_panel(job, p, state, row);
-        qb_stretch_free(&p->stretch);
-    } else {
-        qb_atomic_store(&job->failed, 1);
-    }
-    free(state);
-    free(p);
 }
 
 int qb_prepare(const qb_matrix *q, uint8_t *panels)
 {
-    struct preparing job = {.q = q, .panels = panels};
+    struct preparing job = {.kernels = qb_kernels_now(), .q = q, .panels = panels};
     const int status = qb_prepared_check(&q->format, q->rows, q->cols, &job.layout);
     if (status || q->rows == 0 || q->cols == 0) return status;
-    job.w = qb_packed_weights(qb_kernels_now(), q);
     const size_t panel_count = qb_ceil_div(q->rows, QB_LANES);
     qb_parallel(qb_parts(panel_count * job.layout.bytes, panel_count), prepare_part, &job);
-    return qb_atomic_load(&job.failed) ? QB_ERR_MEMORY : QB_OK;
-}
-
-// ---- back -----------------------------------------------------------------------------------------
-
-// 16 rows being written, each through packers of its own.
-struct unpreparer {
-    struct qb_stretch stretch;
-    struct qb_piece piece;
-    struct qb_packer codes[QB_LANES], zeros[QB_LANES];
-};
-
-// Segments [s, end), whose lines and parameters are in the piece, to the packed rows.
-static void write_segments(struct unpreparer *u, const qb_format *f, const struct qb_cut *cut, size_t lane,
-                           size_t rows, size_t s, size_t end)
-{
-    const uint8_t flip = f->zero == QB_ZERO_NONE && f->bits > 1 ? (uint8_t)(1 << (f->bits - 1)) : 0;
-    const int shift = qb_stored_bits(f) != f->bits;
-    const uint32_t *const start = u->stretch.start;
-    for (size_t r = 0; r < rows; r++) {
-        const uint8_t *line = u->piece.lines + 4 * (lane + r);
-        uint8_t *const codes = qb_packer_room(&u->codes[r]), *to = codes;
-        for (size_t i = s; i < end; i++) {
-            const size_t n = start[i + 1] - start[i];
-            for (size_t j = 0; j < n; j += 4, line += QB_LINE)
-                for (size_t c = 0; c < qb_min(4, n - j); c++) *to++ = (uint8_t)((line[c] >> shift) ^ flip);
-            if (f->zero != QB_ZERO_POINT || (u->stretch.first + start[i]) % cut->group) continue;
-            *qb_packer_room(&u->zeros[r]) = (uint8_t)u->piece.z[(i - s) * QB_LANES + lane + r];
-            qb_packer_add(&u->zeros[r], 1);
-        }
-        qb_packer_add(&u->codes[r], (size_t)(to - codes));
-    }
-}
-
-// One parameter of every group of 16 rows: from [groups][16] to rows.
-static void write_scales(const qb_matrix *q, const struct qb_panel_layout *l, size_t row, size_t lane, size_t rows,
-                         const uint8_t *from, void *scales)
-{
-    const size_t size = q->format.scale == QB_F32 ? 4 : 2, groups = q->format.per_tensor ? 1 : l->groups;
-    for (size_t r = 0; r < (q->format.per_tensor ? 1 : rows); r++) {
-        uint8_t *const to = (uint8_t *)scales + (q->format.per_tensor ? 0 : (row + r) * groups * size);
-        for (size_t g = 0; g < groups; g++) memcpy(to + g * size, from + (g * QB_LANES + lane + r) * size, size);
-    }
-}
-
-static void open_rows(struct unpreparer *u, const struct qb_kernels *k, const qb_matrix *q, size_t groups, size_t row,
-                      size_t rows)
-{
-    const int bits = q->format.bits, with_zeros = q->format.zero == QB_ZERO_POINT;
-    for (size_t r = 0; r < rows; r++) {
-        qb_packer_open(&u->codes[r], k, bits, q->codes + (row + r) * qb_packed_bytes(q->cols, bits));
-        if (with_zeros) // one zero point for the tensor: every row writes it
-            qb_packer_open(&u->zeros[r], k, bits,
-                           q->zeros + (q->format.per_tensor ? 0 : (row + r) * qb_packed_bytes(groups, bits)));
-    }
-}
-
-// Rows [from, from + rows), all of one panel, to rows of `out` from the row-th on.
-static void unprepare_rows(struct unpreparer *u, const struct qb_kernels *k, const qb_prepared *p,
-                           const struct qb_panel_layout *l, size_t from, size_t rows, const qb_matrix *out, size_t row)
-{
-    const uint8_t *const panel = p->panels + from / QB_LANES * l->bytes;
-    const size_t lane = from % QB_LANES;
-    if (p->format.block) {
-        qb_unprepare_blocks(k, l, panel, lane, rows, out, row);
-        return;
-    }
-    open_rows(u, k, out, l->groups, row, rows);
-    qb_stretch_chunk(&u->stretch, 0, 1);
-    do {
-        qb_stretch_plan(&u->stretch);
-        for (size_t s = 0, end, unit = 0, units; s < u->stretch.segments; s = end, unit += units) {
-            end = qb_piece_end(&u->stretch, s, &units);
-            qb_prepared_piece(k, l, &p->format, panel, &u->stretch, s, end, unit, &u->piece);
-            write_segments(u, &p->format, &l->cut, lane, rows, s, end);
-        }
-    } while (u->stretch.end < l->cut.cols);
-    for (size_t r = 0; r < rows; r++) {
-        qb_packer_end_row(&u->codes[r]);
-        if (p->format.zero == QB_ZERO_POINT) qb_packer_end_row(&u->zeros[r]);
-    }
-    write_scales(out, l, row, lane, rows, panel, out->scales);
-    if (p->format.zero == QB_ZERO_MIN) write_scales(out, l, row, lane, rows, panel + l->mins, out->mins);
-}
-
-static struct unpreparer *new_unpreparer(const struct qb_kernels *k, const struct qb_panel_layout *layout)
-{
-    struct unpreparer *const u = malloc(sizeof *u);
-    if (u) u->piece.in_planes = 0;
-    if (u && qb_stretch_new(&u->stretch, k, NULL, &layout->cut, 0, 1, 1)) return u;
-    free(u);
-    return NULL;
-}
-
-static void free_unpreparer(struct unpreparer *u)
-{
-    if (u) qb_stretch_free(&u->stretch);
-    free(u);
-}
-
-int qb_unprepare(const qb_prepared *p, const qb_matrix *out)
-{
-    struct qb_panel_layout layout;
-    const int status = qb_prepared_check(&p->format, p->rows, p->cols, &layout);
-    if (status) return status;
-    if (out->rows != p->rows || out->cols != p->cols) return QB_ERR_ARGUMENT;
-    if (p->rows == 0 || p->cols == 0) return QB_OK;
-    const struct qb_kernels *const k = qb_kernels_now();
-    struct unpreparer *const u = new_unpreparer(k, &layout);
-    if (!u) return QB_ERR_MEMORY;
-    for (size_t row = 0; row < p->rows; row += QB_LANES)
-        unprepare_rows(u, k, p, &layout, row, qb_min(p->rows - row, QB_LANES), out, row);
-    free_unpreparer(u);
-    return QB_OK;
-}
-
-int qb_prepared_rows(const qb_prepared *p, const int64_t *rows, size_t count, const qb_matrix *out)
-{
-    struct qb_panel_layout layout;
-    const int status = qb_prepared_check(&p->format, p->rows, p->cols, &layout);
-    if (status) return status;
-    if (out->rows != count || out->cols != p->cols) return QB_ERR_ARGUMENT;
-    for (size_t i = 0; i < count; i++)
-        if (rows[i] < 0 || (uint64_t)rows[i] >= p->rows) return QB_ERR_ARGUMENT;
-    if (count == 0 || p->cols == 0) return QB_OK;
-    const struct qb_kernels *const k = qb_kernels_now();
-    struct unpreparer *const u = new_unpreparer(k, &layout);
-    if (!u) return QB_ERR_MEMORY;
-    for (size_t i = 0; i < count; i++) unprepare_rows(u, k, p, &layout, (size_t)rows[i], 1, out, i);
-    free_unpreparer(u);
     return QB_OK;
 }

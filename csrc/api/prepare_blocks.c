@@ -38,16 +38,18 @@ void qb_prepare_blocks(const struct qb_kernels *k, const qb_matrix *q, const str
                         row_bytes / bytes);
         return;
     }
-    uint8_t codes[QB_LANES][RUN + SPREAD], lines[RUN * QB_LANES], *to = panel + layout->codes;
-    memset(codes, 0, sizeof codes); // what lanes without a row hold
+    uint8_t codes[RUN], folded[QB_LANES][RUN + SPREAD], *to = panel + layout->codes;
+    memset(folded, 0, sizeof folded); // what lanes without a row hold
     take_fields(q, layout, row, rows, panel);
     for (size_t col = 0; col < q->cols; col += RUN) {
         const size_t n = qb_min(q->cols - col, RUN), octets = n / (4 * QB_OCTET);
-        for (size_t lane = 0; lane < rows; lane++)
-            qb_block_stored(k, &q->format, q->codes + (row + lane) * row_bytes, col, n, codes[lane]);
-        k->interleave(codes[0], sizeof codes[0], n, lines);
-        k->planes_pack(lines, octets, layout->bits, to);
-        to += octets * (size_t)layout->bits * QB_LINE;
+        const size_t bytes = octets * 4 * (size_t)layout->bits;
+        for (size_t lane = 0; lane < rows; lane++) {
+            qb_block_stored(k, &q->format, q->codes + (row + lane) * row_bytes, col, n, codes);
+            k->fold_codes(codes, octets, layout->bits, folded[lane]);
+        }
+        k->interleave(folded[0], sizeof folded[0], bytes, to);
+        to += bytes * QB_LANES;
     }
 }
 

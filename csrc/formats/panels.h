@@ -4,9 +4,9 @@
 // ([groups][16] of the scale type), its zero points (16 packed codes a group), and its codes. Each
 // segment of a row (csrc/README.md) is cut into units of 4 codes, the last of them filled up; a line is a
 // unit of 16 rows, row by row; 8 lines are an octet, stored as planes (kernels/planes_scalar.c) of the
-// format's width. Of block types (formats/block_fields.h) a panel holds the fields of its blocks, then their
-// stored codes; of those that are not taken apart, the blocks of 16 rows one after the other. The same bytes serve
-// every tier.
+// format's width: the folded rows (kernels/fold_scalar.c) side by side. Of block types
+// (formats/block_fields.h) a panel holds the fields of its blocks, then their stored codes; of those that are
+// not taken apart, the blocks of 16 rows one after the other. The same bytes serve every tier.
 #ifndef QB_PANELS_H
 #define QB_PANELS_H
 

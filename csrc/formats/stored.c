@@ -39,6 +39,11 @@ static int doubled(const qb_format *f) { return f->bits == 1 && f->zero == QB_ZE
 
 int qb_stored_bits(const qb_format *format) { return doubled(format) ? 2 : format->bits; }
 
+uint8_t qb_stored_flip(const qb_format *format)
+{
+    return format->zero == QB_ZERO_NONE && format->bits > 1 ? (uint8_t)(1u << (format->bits - 1)) : 0;
+}
+
 int qb_stored_zero(const qb_format *format)
 {
     if (format->block) return (int)qb_block_zero(format);
@@ -60,8 +65,7 @@ void qb_stored_codes(const struct qb_kernels *k, const qb_matrix *q, size_t row,
         for (size_t i = 0; i < n; i++) codes[i] = (uint8_t)(codes[i] * 2);
         return;
     }
-    const uint8_t flip = f->zero == QB_ZERO_NONE ? (uint8_t)(1u << (f->bits - 1)) : 0;
-    k->unpack[f->bits](from, n, flip, 0, codes);
+    k->unpack[f->bits](from, n, qb_stored_flip(f), 0, codes);
 }
 
 static size_t scale_bytes(int scale) { return scale == QB_F32 ? 4 : 2; }

@@ -19,6 +19,9 @@ size_t qb_matrix_groups(const qb_matrix *q);
 // Bits that hold the codes as qb_stored_codes gives them: the format's, but 2 for doubled codes.
 int qb_stored_bits(const qb_format *format);
 
+// What turns stored codes into those of qb_stored_codes, but for doubled ones: symmetric codes are two's complement.
+uint8_t qb_stored_flip(const qb_format *format);
+
 // The z of every code of a format without zero points of its own.
 int qb_stored_zero(const qb_format *format);
 

@@ -185,13 +185,21 @@ typedef void qb_panel_fn(const struct qb_panel *w, const struct qb_activations *
 
 // ---- family "planes": codes of prepared matrices -------------------------------------------------
 
-// Octets (8 lines of QB_LANES units) to code planes and back, for prepared matrices: an octet of codes
-// below 2^bits takes bits * 4 * QB_LANES bytes, laid out as planes_scalar.c says.
-typedef void qb_planes_pack_fn(const uint8_t *lines, size_t octets, int bits, uint8_t *out);
+// Octets of code planes to 8 lines of QB_LANES units each: an octet of codes below 2^bits takes
+// bits * 4 * QB_LANES bytes, laid out as planes_scalar.c says.
 typedef void qb_planes_unpack_fn(const uint8_t *in, size_t octets, int bits, uint8_t *lines);
 
 // codes[i] = table[codes[i]], n codes below 16, n a multiple of 4 * QB_LANES.
 typedef void qb_look_up_fn(const uint8_t *table, size_t n, uint8_t *codes);
+
+// ---- family "fold": rows of codes on their way to planes -----------------------------------------
+
+// 32 codes of one row, an octet of it, become 4 * bits bytes: fold_scalar.c says how. Interleaving QB_LANES such rows
+// gives the planes. codes: below 2^bits, a byte each.
+typedef void qb_fold_codes_fn(const uint8_t *codes, size_t octets, int bits, uint8_t *out);
+
+// The same from a dense stream, as unpacking with `flip` gives its codes: 0 or 2^(bits-1).
+typedef void qb_fold_fn(const uint8_t *in, size_t octets, uint8_t flip, uint8_t *out);
 
 // ---- family "gemv": few activations ---------------------------------------------------------------
 
@@ -325,6 +333,7 @@ typedef size_t qb_block_encode_fn(const float *x, size_t count, uint8_t *blocks)
     X(operands)        \
     X(matmul)          \
     X(planes)          \
+    X(fold)            \
     X(gemv)            \
     X(blocks)          \
     X(grids)           \
@@ -358,9 +367,10 @@ struct qb_kernels {
     qb_interleave_fn *interleave;
     qb_panel_fn *panel;
     int wide_bits[4];
-    qb_planes_pack_fn *planes_pack;
     qb_planes_unpack_fn *planes_unpack;
     qb_look_up_fn *look_up;
+    qb_fold_codes_fn *fold_codes;
+    qb_fold_fn *fold[QB_MAX_BITS + 1];
     qb_gemv_fn *gemv;
     qb_measure_fn *measure;
     qb_propose_fn *propose;
@@ -392,8 +402,11 @@ struct qb_kernels {
     qb_fit_fn qb_fit_##isa; qb_trial_fn qb_trial_##isa; qb_error_fn qb_error_##isa;
 #define QB_DECLARE_dot(isa) qb_dot_fn qb_dot_##isa;
 #define QB_DECLARE_planes(isa)                                                                    \
-    qb_planes_pack_fn qb_planes_pack_##isa; qb_planes_unpack_fn qb_planes_unpack_##isa;          \
-    qb_look_up_fn qb_look_up_##isa;
+    qb_planes_unpack_fn qb_planes_unpack_##isa; qb_look_up_fn qb_look_up_##isa;
+#define QB_DECLARE_fold(isa)                                                                      \
+    qb_fold_fn qb_fold_u1_##isa, qb_fold_u2_##isa, qb_fold_u3_##isa, qb_fold_u4_##isa,            \
+        qb_fold_u5_##isa, qb_fold_u6_##isa, qb_fold_u7_##isa, qb_fold_u8_##isa;                   \
+    qb_fold_codes_fn qb_fold_codes_##isa;
 #define QB_DECLARE_gemv(isa) qb_gemv_fn qb_gemv_##isa;
 #define QB_DECLARE_operands(isa) qb_split_fn qb_split_##isa; qb_interleave_fn qb_interleave_##isa;
 #define QB_DECLARE_matmul(isa) qb_panel_fn qb_panel_##isa;
@@ -429,8 +442,9 @@ struct qb_kernels {
     .search_isa = #isa, .fit = qb_fit_##isa, .trial = qb_trial_##isa, .error = qb_error_##isa,
 #define QB_TABLE_dot(isa) .dot_isa = #isa, .dot = qb_dot_##isa,
 #define QB_TABLE_planes(isa)                                                                      \
-    .planes_isa = #isa, .planes_pack = qb_planes_pack_##isa, .planes_unpack = qb_planes_unpack_##isa, \
-    .look_up = qb_look_up_##isa,
+    .planes_isa = #isa, .planes_unpack = qb_planes_unpack_##isa, .look_up = qb_look_up_##isa,
+#define QB_TABLE_fold(isa)                                                                        \
+    .fold_isa = #isa, .fold = QB_TABLE_WIDTHS(fold, isa), .fold_codes = qb_fold_codes_##isa,
 #define QB_TABLE_gemv(isa) .gemv_isa = #isa, .gemv = qb_gemv_##isa,
 #define QB_TABLE_operands(isa)                                                                    \
     .operands_isa = #isa, .split = qb_split_##isa, .interleave = qb_interleave_##isa,

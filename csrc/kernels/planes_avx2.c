@@ -54,42 +54,12 @@ QB_INLINE void unpack_half(const uint8_t *in, uint8_t *lines, const int bits)
     QB_UNROLL for (int j = 0; j < 8; j++) store(lines + j * LINE, u[j]);
 }
 
-// Bits [shift, shift + width) of the 8 units, to `width` halves of lines.
-QB_INLINE void pack_plane(const __m256i *u, uint8_t *out, const int shift, const int width)
-{
-    const __m256i low = _mm256_set1_epi8((char)((1 << width) - 1));
-    QB_UNROLL for (int line = 0; line < width; line++) {
-        __m256i x = _mm256_setzero_si256();
-        for (int at = 0; at < 8 / width; at++) {
-            const __m256i part = _mm256_and_si256(_mm256_srli_epi16(u[line + at * width], shift), low);
-            x = _mm256_or_si256(x, _mm256_slli_epi16(part, at * width));
-        }
-        store(out + line * LINE, x);
-    }
-}
-
-QB_INLINE void pack_half(const uint8_t *lines, uint8_t *out, const int bits)
-{
-    __m256i u[8];
-    QB_UNROLL for (int j = 0; j < 8; j++) u[j] = load(lines + j * LINE);
-    if (bits & 4) pack_plane(u, out, 0, 4);
-    if (bits & 2) pack_plane(u, out + (bits & 4) * LINE, bits & 4, 2);
-    if (bits & 1) pack_plane(u, out + (bits & 6) * LINE, bits & 6, 1);
-}
-
 #define X(bits)                                                                                   \
     static void unpack_u##bits(const uint8_t *in, size_t octets, uint8_t *lines)                  \
     {                                                                                             \
         for (; octets--; in += bits * LINE, lines += 8 * LINE) {                                  \
             unpack_half(in, lines, bits);                                                         \
             unpack_half(in + HALF, lines + HALF, bits);                                           \
-        }                                                                                         \
-    }                                                                                             \
-    static void pack_u##bits(const uint8_t *lines, size_t octets, uint8_t *out)                   \
-    {                                                                                             \
-        for (; octets--; lines += 8 * LINE, out += bits * LINE) {                                 \
-            pack_half(lines, out, bits);                                                          \
-            pack_half(lines + HALF, out + HALF, bits);                                            \
         }                                                                                         \
     }
 QB_SUB_BYTE_WIDTHS(X)
@@ -100,15 +70,6 @@ void qb_planes_unpack_avx2(const uint8_t *in, size_t octets, int bits, uint8_t *
     switch (bits) {
     QB_SUB_BYTE_WIDTHS(X)
     default: memcpy(lines, in, octets * 8 * LINE);
-    }
-}
-#undef X
-#define X(bits) case bits: pack_u##bits(lines, octets, out); break;
-void qb_planes_pack_avx2(const uint8_t *lines, size_t octets, int bits, uint8_t *out)
-{
-    switch (bits) {
-    QB_SUB_BYTE_WIDTHS(X)
-    default: memcpy(out, lines, octets * 8 * LINE);
     }
 }
 #undef X

@@ -27,19 +27,6 @@ QB_INLINE void unpack_plane(const uint8_t *in, __m512i *u, const int shift, cons
     }
 }
 
-QB_INLINE void pack_plane(const uint8_t *lines, uint8_t *out, const int shift, const int width)
-{
-    QB_UNROLL for (int line = 0; line < width; line++) {
-        __m512i x = _mm512_setzero_si512();
-        for (int at = 0; at < 8 / width; at++) {
-            const __m512i mask = _mm512_set1_epi8((char)(((1 << width) - 1) << at * width));
-            const __m512i unit = _mm512_loadu_si512(lines + (line + at * width) * LINE);
-            x = _mm512_ternarylogic_epi32(moved(unit, shift - at * width), mask, x, 0xEA);
-        }
-        _mm512_storeu_si512(out + line * LINE, x);
-    }
-}
-
 #define X(bits)                                                                                   \
     static void unpack_u##bits(const uint8_t *in, size_t octets, uint8_t *lines)                  \
     {                                                                                             \
@@ -49,14 +36,6 @@ QB_INLINE void pack_plane(const uint8_t *lines, uint8_t *out, const int shift, c
             if (bits & 2) unpack_plane(in + (bits & 4) * LINE, u, bits & 4, 2);                   \
             if (bits & 1) unpack_plane(in + (bits & 6) * LINE, u, bits & 6, 1);                   \
             QB_UNROLL for (int j = 0; j < 8; j++) _mm512_storeu_si512(lines + j * LINE, u[j]);    \
-        }                                                                                         \
-    }                                                                                             \
-    static void pack_u##bits(const uint8_t *lines, size_t octets, uint8_t *out)                   \
-    {                                                                                             \
-        for (; octets--; lines += OCTET, out += bits * LINE) {                                    \
-            if (bits & 4) pack_plane(lines, out, 0, 4);                                           \
-            if (bits & 2) pack_plane(lines, out + (bits & 4) * LINE, bits & 4, 2);                \
-            if (bits & 1) pack_plane(lines, out + (bits & 6) * LINE, bits & 6, 1);                \
         }                                                                                         \
     }
 QB_SUB_BYTE_WIDTHS(X)
@@ -68,15 +47,6 @@ void qb_planes_unpack_avx512(const uint8_t *in, size_t octets, int bits, uint8_t
     switch (bits) {
     QB_SUB_BYTE_WIDTHS(X)
     default: memcpy(lines, in, octets * OCTET);
-    }
-}
-#undef X
-#define X(bits) case bits: pack_u##bits(lines, octets, out); break;
-void qb_planes_pack_avx512(const uint8_t *lines, size_t octets, int bits, uint8_t *out)
-{
-    switch (bits) {
-    QB_SUB_BYTE_WIDTHS(X)
-    default: memcpy(out, lines, octets * OCTET);
     }
 }
 #undef X

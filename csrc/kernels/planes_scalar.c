@@ -11,40 +11,13 @@
 
 enum { LINE = 4 * QB_LANES };
 
-QB_INLINE void pack_plane(const uint8_t *lines, uint8_t *out, const int shift, const int width)
-{
-    const uint8_t mask = (uint8_t)((1 << width) - 1);
-    const int count = width; // of lines
-    memset(out, 0, (size_t)count * LINE);
-    for (int unit = 0; unit < 8; unit++)
-        for (int i = 0; i < LINE; i++)
-            out[unit % count * LINE + i] |= (uint8_t)((lines[unit * LINE + i] >> shift & mask) << unit / count * width);
-}
-
 QB_INLINE void unpack_plane(const uint8_t *in, uint8_t *lines, const int shift, const int width)
 {
     const uint8_t mask = (uint8_t)((1 << width) - 1);
-    const int count = width;
+    const int count = width; // of lines
     for (int unit = 0; unit < 8; unit++)
         for (int i = 0; i < LINE; i++)
             lines[unit * LINE + i] |= (uint8_t)((in[unit % count * LINE + i] >> unit / count * width & mask) << shift);
-}
-
-void qb_planes_pack_scalar(const uint8_t *lines, size_t octets, int bits, uint8_t *out)
-{
-    if (bits == 8) {
-        memcpy(out, lines, octets * 8 * LINE);
-        return;
-    }
-    for (; octets--; lines += 8 * LINE) {
-        int shift = 0;
-        for (int width = 4; width; width /= 2) {
-            if (!(bits & width)) continue;
-            pack_plane(lines, out, shift, width);
-            shift += width;
-            out += width * LINE;
-        }
-    }
 }
 
 void qb_planes_unpack_scalar(const uint8_t *in, size_t octets, int bits, uint8_t *lines)

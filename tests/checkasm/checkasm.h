@@ -29,7 +29,7 @@
 
 // One line per suite, in the order they run.
 #define SUITES(X) X(cpu) X(pack) X(params) X(quant) X(search) X(dot) X(operands) X(matmul) \
-    X(planes) X(gemv) X(blocks) X(grids) X(lanes) X(fixed) X(super) X(nearest) X(api_pack) X(api_matmul) X(api_prepared) X(threads)
+    X(planes) X(fold) X(gemv) X(blocks) X(grids) X(lanes) X(fixed) X(super) X(nearest) X(api_pack) X(api_matmul) X(api_prepared) X(threads)
 
 // What a suite is run for, beside QB_FAMILY_<name>: the kernel family, once per tier that has a
 // file of its own for it (a tier that borrows the one below is not tested twice).

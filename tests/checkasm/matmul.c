@@ -3,6 +3,7 @@
 // against the definition written element by element, the others against scalar.
 #include "checkasm.h"
 #include "floats.h"
+#include "planes.h"
 
 #include <math.h>
 #include <string.h>
@@ -194,7 +195,7 @@ static void gemv_case(const struct qb_kernels *ref, const struct qb_kernels *tes
     uint8_t *const table = ck_place(&table_memory, 16, any_offset(1));
     for (size_t i = 0; i < 16; i++) table[i] = i < bytes ? lines[i] : 0; // below 2^bits, as extreme as they are
     for (size_t i = 0; with_table && i < bytes; i++) lines[i] &= 15;
-    ref->planes_pack(lines, octets, bits, planes);
+    planes_of_lines(lines, octets, bits, planes);
     for (size_t i = 0; with_table && i < bytes; i++) lines[i] = table[lines[i]];
     for (size_t i = 0; stored == DOUBLED && i < bytes; i++) lines[i] = (uint8_t)(2 * lines[i]);
     if (in_halves) narrow_params(ref, &w);
