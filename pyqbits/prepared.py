@@ -4,6 +4,7 @@ import json
 import mmap
 import os
 import sys
+from contextlib import suppress
 from typing import Any
 
 import numpy as np
@@ -217,7 +218,8 @@ def _aligned(size: int) -> np.ndarray:
         memory = mmap.mmap(-1, size + 2 * HUGE_PAGE, mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS)
         block, alignment = np.frombuffer(memory, np.uint8), HUGE_PAGE
         whole = (size + HUGE_PAGE // 2) // HUGE_PAGE  # the last one if it is at least half full
-        memory.madvise(mmap.MADV_HUGEPAGE, _start(block, alignment), whole * HUGE_PAGE)
+        with suppress(OSError):  # systems without huge pages
+            memory.madvise(mmap.MADV_HUGEPAGE, _start(block, alignment), whole * HUGE_PAGE)
     else:
         block, alignment = np.empty(size + ALIGNMENT, np.uint8), ALIGNMENT
     start = _start(block, alignment)

@@ -3,9 +3,9 @@
 // side; so are their parameters.
 #include "../base/dispatch.h"
 #include "../base/threads.h"
+#include "../formats/side_by_side.h"
 #include "prepare_blocks.h"
 #include "prepared.h"
-#include "side_by_side.h"
 
 #include <string.h>
 

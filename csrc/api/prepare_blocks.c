@@ -6,7 +6,11 @@
 
 #include <string.h>
 
-enum { RUN = 512, SPREAD = 64 }; // elements; bytes between rows, so that 16 rows do not share cache sets
+enum {
+    RUN = 512,     // elements given back at a time
+    FOLDED = 2048, // bytes of a row at a time
+    SPREAD = 64,   // bytes between rows, so that 16 rows do not share cache sets
+};
 
 // `count` whole blocks of a row, from one place to another with so many bytes from each to the next.
 static void copy_blocks(const uint8_t *from, size_t from_step, uint8_t *to, size_t to_step, size_t bytes, size_t count)
@@ -14,15 +18,19 @@ static void copy_blocks(const uint8_t *from, size_t from_step, uint8_t *to, size
     for (; count--; from += from_step, to += to_step) memcpy(to, from, bytes);
 }
 
-static void take_fields(const qb_matrix *q, const struct qb_panel_layout *layout, size_t row, size_t rows, uint8_t *fields)
+// The stored codes of up to 16 rows to planes.
+static void prepare_codes(const struct qb_kernels *k, const qb_matrix *q, size_t bits, const uint8_t *blocks,
+                          size_t row_bytes, size_t rows, uint8_t *to)
 {
-    const qb_block_type *const type = qb_block_type_of(q->format.block);
-    const size_t count = q->cols / type->elements;
-    memset(fields, 0, layout->codes);
-    for (size_t lane = 0; lane < rows; lane++) {
-        const uint8_t *const blocks = q->codes + (row + lane) * count * type->bytes;
-        for (size_t i = 0; i < count; i++)
-            qb_block_take_fields(&q->format, blocks + i * type->bytes, lane, fields + i * layout->fields);
+    const size_t run = qb_min(FOLDED * 8 / bits / QB_BLOCK_MAX * QB_BLOCK_MAX, QB_FOLD_MOST);
+    uint8_t folded[QB_LANES][FOLDED + SPREAD];
+    if (rows < QB_LANES) memset(folded, 0, sizeof folded);
+    for (size_t col = 0; col < q->cols; col += run) {
+        const size_t n = qb_min(q->cols - col, run), bytes = n / 8 * bits;
+        for (size_t lane = 0; lane < rows; lane++)
+            qb_block_fold(k, &q->format, blocks + lane * row_bytes, col, n, folded[lane]);
+        k->interleave(folded[0], sizeof folded[0], bytes, to);
+        to += bytes * QB_LANES;
     }
 }
 
@@ -30,27 +38,18 @@ void qb_prepare_blocks(const struct qb_kernels *k, const qb_matrix *q, const str
                        uint8_t *panel)
 {
     const size_t rows = qb_min(q->rows - row, QB_LANES), row_bytes = qb_block_bytes(&q->format, q->cols);
-    const size_t bytes = qb_block_type_of(q->format.block)->bytes;
-    if (!layout->bits) {
-        memset(panel, 0, layout->codes);
-        for (size_t lane = 0; lane < rows; lane++)
-            copy_blocks(q->codes + (row + lane) * row_bytes, bytes, panel + lane * bytes, layout->fields, bytes,
-                        row_bytes / bytes);
+    const size_t bytes = qb_block_type_of(q->format.block)->bytes, count = row_bytes / bytes;
+    const uint8_t *const blocks = q->codes + row * row_bytes;
+    // Lanes without a row are zero, and so is what pads the fields.
+    const size_t used = rows < QB_LANES ? 0 : count * layout->fields;
+    memset(panel + used, 0, layout->codes - used);
+    if (layout->bits) {
+        prepare_codes(k, q, (size_t)layout->bits, blocks, row_bytes, rows, panel + layout->codes);
+        qb_block_take_fields(k, &q->format, blocks, row_bytes, rows, count, panel);
         return;
     }
-    uint8_t codes[RUN], folded[QB_LANES][RUN + SPREAD], *to = panel + layout->codes;
-    memset(folded, 0, sizeof folded); // what lanes without a row hold
-    take_fields(q, layout, row, rows, panel);
-    for (size_t col = 0; col < q->cols; col += RUN) {
-        const size_t n = qb_min(q->cols - col, RUN), octets = n / (4 * QB_OCTET);
-        const size_t bytes = octets * 4 * (size_t)layout->bits;
-        for (size_t lane = 0; lane < rows; lane++) {
-            qb_block_stored(k, &q->format, q->codes + (row + lane) * row_bytes, col, n, codes);
-            k->fold_codes(codes, octets, layout->bits, folded[lane]);
-        }
-        k->interleave(folded[0], sizeof folded[0], bytes, to);
-        to += bytes * QB_LANES;
-    }
+    for (size_t lane = 0; lane < rows; lane++)
+        copy_blocks(blocks + lane * row_bytes, bytes, panel + lane * bytes, layout->fields, bytes, count);
 }
 
 // Block `number` of lane `lane`, whose stored codes are in lines.

@@ -20,12 +20,18 @@ size_t qb_block_field_bytes(const qb_format *format);
 // How many parameters a block has, where they are all its fields and binary16; 0 for other types.
 int qb_block_halves(const qb_format *format);
 
-// Stored codes of elements [col, col + n) of a row, multiples of the block.
-void qb_block_stored(const struct qb_kernels *k, const qb_format *format, const uint8_t *blocks, size_t col, size_t n,
-                     uint8_t *codes);
+// Stored codes of elements [col, col + n) of a row, multiples of the block, folded for planes (family "fold"); n is at
+// most QB_FOLD_MOST.
+enum { QB_FOLD_MOST = 4096 };
+void qb_block_fold(const struct qb_kernels *k, const qb_format *format, const uint8_t *blocks, size_t col, size_t n,
+                   uint8_t *out);
 
-// The fields of a block to lane `lane` of 16 blocks' fields side by side ([fields][16], 16-bit ones first), and back.
-void qb_block_take_fields(const qb_format *format, const uint8_t *block, size_t lane, uint8_t *fields);
+// The fields of `count` blocks of up to 16 rows, laid side by side: [count][fields][16], 16-bit ones first. Lanes
+// without a row are left alone.
+void qb_block_take_fields(const struct qb_kernels *k, const qb_format *format, const uint8_t *blocks, size_t row_bytes,
+                          size_t rows, size_t count, uint8_t *fields);
+
+// The fields of one block back from lane `lane` of 16.
 void qb_block_put_fields(const qb_format *format, const uint8_t *fields, size_t lane, uint8_t *block);
 
 // Writes the stored codes of a block to it, whose other bits are left alone; they must be zero where codes are.

@@ -40,9 +40,7 @@ static void lanes_case(const struct qb_kernels *ref, const struct qb_kernels *te
     uint8_t *const blocks = ck_place(&input, count * QB_LANES * type->bytes, CK_END);
     ck_fill(blocks, input.bytes);
     uint8_t *const fields = ck_place(&fields_memory, bytes, from);
-    for (size_t i = 0; i < count; i++)
-        for (size_t lane = 0; lane < QB_LANES; lane++)
-            qb_block_take_fields(&type->format, blocks + (lane * count + i) * type->bytes, lane, fields + bytes / count * i);
+    qb_block_take_fields(test, &type->format, blocks, count * type->bytes, QB_LANES, count, fields);
     float *const ad = place_floats(&want, lanes, CK_END), *const bd = place_floats(&got, lanes, to);
     float *const am = has_min ? place_floats(&want_m, lanes, CK_END) : NULL;
     float *const bm = has_min ? place_floats(&got_m, lanes, from) : NULL;
@@ -56,6 +54,15 @@ static void lanes_case(const struct qb_kernels *ref, const struct qb_kernels *te
     ck_canaries(&got_m);
 }
 
+// Folded codes of a row to codes, by way of the planes of 16 such rows.
+static void unfold(const struct qb_kernels *k, const uint8_t *folded, size_t n, int bits, uint8_t *codes)
+{
+    uint8_t planes[QB_BLOCK_MAX * QB_LANES], lines[QB_BLOCK_MAX * QB_LANES];
+    k->interleave(folded, 0, n / 8 * (size_t)bits, planes);
+    k->planes_unpack(planes, n / 32, bits, lines);
+    for (size_t i = 0; i < n; i++) codes[i] = lines[i / 4 * 4 * QB_LANES + i % 4];
+}
+
 // Taken apart and put together again.
 static void apart_case(const struct qb_kernels *k, const qb_block_type *type)
 {
@@ -64,13 +71,15 @@ static void apart_case(const struct qb_kernels *k, const qb_block_type *type)
     const qb_format *const f = &type->format;
     uint8_t *const block = ck_place(&input, type->bytes, CK_END), *const back = ck_place(&got, type->bytes, CK_END);
     uint8_t *const fields = ck_place(&fields_memory, qb_block_field_bytes(f) * QB_LANES, CK_END);
-    uint8_t *const codes = ck_place(&want, type->elements, CK_END);
-    const size_t lane = ck_below(QB_LANES);
+    uint8_t *const folded = ck_place(&want, type->elements / 8 * (size_t)qb_block_stored_bits(f), CK_END);
+    uint8_t codes[QB_BLOCK_MAX];
+    const size_t lanes = 1 + ck_below(QB_LANES);
     ck_fill(block, type->bytes);
-    qb_block_take_fields(f, block, lane, fields);
-    qb_block_stored(k, f, block, 0, type->elements, codes);
+    qb_block_take_fields(k, f, block, 0, lanes, 1, fields);
+    qb_block_fold(k, f, block, 0, type->elements, folded);
+    unfold(k, folded, type->elements, qb_block_stored_bits(f), codes);
     memset(back, 0, type->bytes);
-    qb_block_put_fields(f, fields, lane, back);
+    qb_block_put_fields(f, fields, lanes - 1, back);
     qb_block_put_codes(f, codes, back);
     ck_same("block", block, back, type->bytes);
 }
