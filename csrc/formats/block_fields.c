@@ -131,6 +131,8 @@ static inline void fold_nibbles(const uint8_t *in, const size_t d, uint8_t *out)
     memcpy(out + d, &highs, 8);
 }
 
+enum { AHEAD = 4096 }; // bytes: rows lie one after another, and are often shorter than this
+
 // Blocks whose codes are nibbles, d = 8 or 16 as above, or 0: as they lie.
 static inline void fold_blocks(const qb_block_type *type, const uint8_t *block, size_t count, const size_t d,
                                uint8_t *out)
@@ -138,7 +140,7 @@ static inline void fold_blocks(const qb_block_type *type, const uint8_t *block, 
     const size_t step = d == 16 ? 32 : 16;
     for (; count--; block += type->bytes) {
         for (size_t i = 0; i < type->elements / 2; i += step, out += step) {
-            QB_STREAM_AHEAD(block + i);
+            QB_PREFETCH(block + i + AHEAD);
             if (d == 0) memcpy(out, block + i, 16);
             else fold_nibbles(block + i, d, out);
             if (d == 16) fold_nibbles(block + i + 8, d, out + 8);

@@ -11,6 +11,7 @@
 QB_TARGET_BEGIN(QB_TARGET_AVX2)
 
 enum { OCTET = 32, STEP = 4 * OCTET, RUN = 8 * STEP }; // codes
+enum { AHEAD = 4096 }; // bytes: rows lie one after another, and are often shorter than this
 
 QB_INLINE __m256i load(const uint8_t *p) { return _mm256_loadu_si256((const __m256i *)p); }
 QB_INLINE void store(uint8_t *p, __m256i x) { _mm256_storeu_si256((__m256i *)p, x); }
@@ -100,7 +101,7 @@ void qb_fold_u8_avx2(const uint8_t *in, size_t octets, uint8_t flip, uint8_t *ou
 {
     const __m256i flips = _mm256_set1_epi8((char)flip);
     for (size_t i = 0; i < octets * OCTET; i += OCTET) {
-        QB_STREAM_AHEAD(in + i);
+        QB_PREFETCH(in + i + AHEAD);
         store(out + i, _mm256_xor_si256(load(in + i), flips));
     }
 }
@@ -147,7 +148,7 @@ QB_INLINE __m256i permute_1(__m256i x)
         const size_t bytes = octets * bits * 4;                                                   \
         size_t i = 0;                                                                             \
         for (; i + 32 <= bytes; i += 32) {                                                        \
-            QB_STREAM_AHEAD(in + i);                                                              \
+            QB_PREFETCH(in + i + AHEAD);                                                          \
             store(out + i, _mm256_xor_si256(permute_##bits(load(in + i)), flips));                \
         }                                                                                         \
         if (i == bytes) return;                                                                   \
