@@ -2,16 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 
 import numpy as np
 
 import pyqbits as qb
 from benchmarks import timing
-from benchmarks.cases import Case, Function, Prepare, Sizes, copying, floats, reading
+from benchmarks.cases import Case, Function, Prepare, Sizes, copying, copying_anew, floats, reading
 
 READ = "reading as many bytes"
 COPY = "copying as many bytes"
+ANEW = "copying them to new memory"
 ROUND = "the round shape"
 ROTATED = 64 << 20  # bytes of weights that a product of one column goes through, more than a cache holds
 BITS = (2, 3, 4, 5, 6, 8)
@@ -32,7 +33,8 @@ def cases(sizes: Sizes) -> Iterator[Case]:
     for name in ("int2_g32", "int4_g32", "int8_g32", "uint3_g64", "int4_row"):
         for threads in (1, 2):
             size = f"{rows}x{columns}{on(threads)}"
-            yield Case("prepare", name, size, COPY, preparing(sizes.matrix, name), threads)
+            yield Case("prepare", name, size, COPY, preparing(sizes.matrix, name, copying), threads)
+            yield Case("prepare anew", name, size, ANEW, preparing(sizes.matrix, name, copying_anew), threads)
     odd = (rows + 1, columns + 4)
     for even_batch, batch in BATCHES:
         what = f"{odd[0]}x{odd[1]}, N={batch}"
@@ -61,10 +63,10 @@ def product(matrix: tuple[int, int], name: str, activations: str, threads: int) 
     return prepare
 
 
-def preparing(matrix: tuple[int, int], name: str) -> Prepare:
+def preparing(matrix: tuple[int, int], name: str, copy: Callable[[np.ndarray], Function]) -> Prepare:
     def prepare() -> tuple[Function, Function]:
         q = qb.quantize(floats(*matrix), name)
-        return q.prepare, copying(np.ones(q.nbytes, np.uint8))
+        return q.prepare, copy(q.prepare().part_arrays()[0])
 
     return prepare
 

@@ -16,6 +16,7 @@ import numpy as np
 
 import pyqbits as qb
 from benchmarks import timing
+from pyqbits.prepared import new_memory
 
 Function = Callable[[], object]
 Prepare = Callable[[], tuple[Function, Function]]  # makes the arrays; gives the function and its reference
@@ -97,6 +98,11 @@ def copying(source: np.ndarray) -> Function:
     """memcpy of an array, as np.copyto does it for contiguous bytes."""
     target = timing.aligned(source.shape, source.dtype, timing.OUTPUT_LINE)
     return lambda: np.copyto(target, source)
+
+
+def copying_anew(source: np.ndarray) -> Function:
+    """memcpy of bytes to memory that nobody has touched, as `QArray.prepare` takes it from the system."""
+    return lambda: np.copyto(new_memory(source.nbytes), source)
 
 
 def reading(source: np.ndarray, threads: int = 1) -> Function:

@@ -74,7 +74,7 @@ class PreparedMatrix(Operand):
         if q.ndim != 2:
             raise ValueError(f"prepare takes a matrix, not {q.ndim} dimensions: prepare each of a stack")
         size = _block_bytes(q.format, q.shape, q.axis)
-        panels = _aligned(size)
+        panels = new_memory(size)
         rows = q.shape[1 - q.axis]
         if size:
             check(lib.qb_prepare(q.native_rows(0, rows).struct, _arrays.pointer(panels)), "prepare")
@@ -211,7 +211,7 @@ def _block_bytes(format: Format, shape: tuple[int, ...], axis: int) -> int:
     return size
 
 
-def _aligned(size: int) -> np.ndarray:
+def new_memory(size: int) -> np.ndarray:
     """Memory that starts on a cache line; large blocks ask for huge pages."""
     if size >= HUGE and hasattr(mmap, "MADV_HUGEPAGE"):
         # Private, since shared memory gets no huge pages; what is not touched takes none at all.
