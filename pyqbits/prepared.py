@@ -24,6 +24,8 @@ TENSOR = "panels"
 ALIGNMENT = 64
 HUGE = 4 << 20  # bytes from which on huge pages are asked for
 HUGE_PAGE = 2 << 20
+ROWS = 16  # of a panel
+PART = 16 << 20  # bytes prepared at a time on their way to a file, or as many as a panel has
 
 
 class PreparedMatrix(Operand):
@@ -70,15 +72,24 @@ class PreparedMatrix(Operand):
         self._matrix = (axis, rows, n, struct, lib.qb_prepared_matmul_rows) if n else None
 
     @classmethod
-    def _of(cls, q: QArray) -> "PreparedMatrix":
+    def _of(cls, q: QArray, path: str | os.PathLike | None = None) -> "PreparedMatrix":
         if q.ndim != 2:
             raise ValueError(f"prepare takes a matrix, not {q.ndim} dimensions: prepare each of a stack")
-        size = _block_bytes(q.format, q.shape, q.axis)
-        panels = new_memory(size)
-        rows = q.shape[1 - q.axis]
-        if size:
-            check(lib.qb_prepare(q.native_rows(0, rows).struct, _arrays.pointer(panels)), "prepare")
-        return cls(q.format, q.shape, q.axis, panels)
+        size, rows = _block_bytes(q.format, q.shape, q.axis), q.shape[1 - q.axis]
+        if path is None:
+            panels = new_memory(size)
+            if size:
+                check(lib.qb_prepare(q.native_rows(0, rows).struct, _arrays.pointer(panels)), "prepare")
+            return cls(q.format, q.shape, q.axis, panels)
+        with _writer(path, q.format, q.shape, q.axis) as writer:
+            panel = size // max(1, -(-rows // ROWS))
+            step = ROWS * max(1, PART // max(1, panel))
+            panels, at = new_memory(min(size, step // ROWS * panel)), 0
+            for first in range(0, rows if size else 0, step):
+                some = q.native_rows(first, min(step, rows - first)).struct
+                check(lib.qb_prepare(some, _arrays.pointer(panels)), "prepare")
+                at = writer.write(TENSOR, panels[: size - at], at)
+        return cls.load(path)
 
     @property
     def shape(self) -> tuple[int, ...]:
@@ -152,12 +163,7 @@ class PreparedMatrix(Operand):
 
         The scales in it are in this machine's byte order, so only machines of the same order load it.
         """
-        fields = {"format": str(self._format), "shape": list(self._shape), "axis": self._axis}
-        if BYTE_ORDER != "little":
-            fields["byteorder"] = BYTE_ORDER
-        metadata = {METADATA_KEY: json.dumps({"version": VERSION, **fields}, separators=(",", ":"))}
-        spec = _safetensors.Spec(TENSOR, "U8", (self.nbytes,))
-        with _safetensors.Writer(path, [spec], metadata) as writer:
+        with _writer(path, self._format, self._shape, self._axis) as writer:
             writer.write(TENSOR, self._panels)
 
     @classmethod
@@ -199,6 +205,17 @@ class PreparedMatrix(Operand):
         packed = sum(part.nbytes for part in self._format.parts((rows,), n))
         more = f" ({self.nbytes / packed - 1:+.1%})".replace("%", " %") if packed else ""
         return f"<PreparedMatrix {self._shape} {self._format}, {self.nbytes} bytes{more}>"
+
+
+def _writer(
+    path: str | os.PathLike, format: Format, shape: tuple[int, ...], axis: int
+) -> _safetensors.Writer:
+    fields = {"format": str(format), "shape": list(shape), "axis": axis}
+    if BYTE_ORDER != "little":
+        fields["byteorder"] = BYTE_ORDER
+    metadata = {METADATA_KEY: json.dumps({"version": VERSION, **fields}, separators=(",", ":"))}
+    spec = _safetensors.Spec(TENSOR, "U8", (_block_bytes(format, shape, axis),))
+    return _safetensors.Writer(path, [spec], metadata)
 
 
 def _block_bytes(format: Format, shape: tuple[int, ...], axis: int) -> int:

@@ -1,5 +1,6 @@
 """QArray: an array of numbers held in a format."""
 
+import os
 from collections.abc import Iterator, Mapping
 from math import prod
 from types import MappingProxyType
@@ -308,8 +309,15 @@ class QArray(Operand):
             turned._matrix = (turned._axis, *self._matrix[1:])
         return turned
 
-    def prepare(self) -> "PreparedMatrix":
+    def prepare(self, path: str | os.PathLike | None = None) -> "PreparedMatrix":
         """The same matrix in the order that multiplies fastest, for many products; see `PreparedMatrix`.
+
+        Parameters
+        ----------
+        path : str or path-like, optional
+            A file to write it to, a part at a time, as `PreparedMatrix.save` would. What is returned is that
+            file, mapped: with a QArray that is mapped too, neither has to fit memory. The file appears when
+            it is complete.
 
         Examples
         --------
@@ -319,7 +327,7 @@ class QArray(Operand):
         """
         from .prepared import PreparedMatrix  # it is made of QArrays
 
-        return PreparedMatrix._of(self)
+        return PreparedMatrix._of(self, path)
 
     def native_rows(self, first: int, count: int) -> Native:
         """The rows [first, first + count) of the storage, as the C library takes them."""

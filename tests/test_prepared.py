@@ -198,6 +198,45 @@ def test_files(tmp_path):
             qb.PreparedMatrix.load(tmp_path / "bad")
 
 
+@pytest.mark.parametrize("format", ["uint3_g20", "int4_tensor", "int8_g32_bf16", "q4_K"])
+def test_straight_to_a_file(tmp_path, monkeypatch, format):
+    """In parts of several panels, of one, and all at once."""
+    q = matrix(83, 256, format)
+    for m in (q, q.T):
+        m.prepare().save(tmp_path / "saved")
+        for part in (1, 2 * m.prepare().nbytes // 6, prepared.PART):
+            monkeypatch.setattr(prepared, "PART", part)
+            p = m.prepare(tmp_path / "written")
+            assert (tmp_path / "written").read_bytes() == (tmp_path / "saved").read_bytes()
+            assert p.unprepare().tobytes() == m.tobytes() and repr(p) == repr(m.prepare())
+    for rows, cols in ((0, 64), (5, 0)):
+        empty = qb.quantize(np.zeros((rows, cols), np.float32), "int4_g32").prepare(tmp_path / "empty")
+        assert empty.nbytes == 0 and empty.unprepare().shape == (rows, cols)
+
+
+def test_a_file_appears_when_it_is_complete(tmp_path, monkeypatch):
+    q = matrix(48, 256, "int4_g32")
+    with pytest.raises(OSError, match="nowhere"):
+        q.prepare(tmp_path / "nowhere" / "p")
+    q.prepare(tmp_path / "p")
+    before = (tmp_path / "p").read_bytes()
+    monkeypatch.setattr(prepared, "PART", 1)
+    seen = []
+
+    def fail(status, what):
+        seen.append(sorted(path.name for path in tmp_path.iterdir()))
+        if len(seen) > 1:
+            raise MemoryError
+
+    monkeypatch.setattr(prepared, "check", fail)
+    for name in ("p", "other"):
+        seen.clear()
+        with pytest.raises(MemoryError):
+            q.prepare(tmp_path / name)
+        assert len(seen[-1]) == 2  # the old file, and one with a name of its own
+    assert [path.name for path in tmp_path.iterdir()] == ["p"] and (tmp_path / "p").read_bytes() == before
+
+
 def test_empty_sizes():
     for rows, cols in ((0, 64), (5, 0), (0, 0)):
         p = qb.quantize(np.zeros((rows, cols), np.float32), "int4_g32").prepare()
