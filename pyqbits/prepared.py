@@ -232,7 +232,10 @@ def new_memory(size: int) -> np.ndarray:
     """Memory that starts on a cache line; large blocks ask for huge pages."""
     if size >= HUGE and hasattr(mmap, "MADV_HUGEPAGE"):
         # Private, since shared memory gets no huge pages; what is not touched takes none at all.
-        memory = mmap.mmap(-1, size + 2 * HUGE_PAGE, mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS)
+        try:
+            memory = mmap.mmap(-1, size + 2 * HUGE_PAGE, mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS)
+        except OSError as error:
+            raise MemoryError(f"no room for a prepared matrix of {size} bytes") from error
         block, alignment = np.frombuffer(memory, np.uint8), HUGE_PAGE
         whole = (size + HUGE_PAGE // 2) // HUGE_PAGE  # the last one if it is at least half full
         with suppress(OSError):  # systems without huge pages

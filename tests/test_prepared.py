@@ -1,5 +1,6 @@
 """Prepared matrices: the same bits as the QArray they are made of, on every tier and number of threads."""
 
+import errno
 import pickle
 import sys
 
@@ -95,6 +96,24 @@ def test_large_matrices_start_on_a_page():
     (panels,) = p.part_arrays()
     assert panels.__array_interface__["data"][0] % prepared.HUGE_PAGE == 0
     assert p.unprepare().tobytes() == q.tobytes()
+
+
+@pytest.mark.skipif(not hasattr(prepared.mmap, "MADV_HUGEPAGE"), reason="NumPy finds the memory")
+def test_large_matrices_without_room_or_huge_pages(monkeypatch):
+    class Memory(prepared.mmap.mmap):
+        def madvise(self, *_):
+            raise OSError("no huge pages here")
+
+    q = matrix(2064, 4096, "int4_g32")
+    monkeypatch.setattr(prepared.mmap, "mmap", Memory)
+    assert q.prepare().unprepare().tobytes() == q.tobytes()
+
+    def full(*_):
+        raise OSError(errno.ENOMEM, "no memory")
+
+    monkeypatch.setattr(prepared.mmap, "mmap", full)
+    with pytest.raises(MemoryError, match="no room"):
+        q.prepare()
 
 
 def test_large_work_is_the_same_on_any_number_of_threads(isa):
