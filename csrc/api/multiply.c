@@ -97,7 +97,7 @@ static void multiply_rows(const struct multiplication *job, struct worker *worke
                                        .lines = piece->lines,
                                        .d = piece->d,
                                        .m = with_min ? piece->m : NULL,
-                                       .z = piece->z,
+                                       .z = with_zeros(w->format) || qb_stored_zero(w->format) ? piece->z : NULL,
                                        .z_step = with_zeros(w->format) ? QB_LANES : 0,
                                        .ahead = piece->ahead,
                                        .ahead_bytes = piece->ahead_bytes,

@@ -151,8 +151,8 @@ struct qb_panel {
     const uint8_t *lines; // [sum of units][QB_LANES][4]
     const float *d;       // [segments][QB_LANES]
     const float *m;       // [segments][QB_LANES] or NULL
-    const int32_t *z;     // [segments][QB_LANES], each in [0, 255]; [1][QB_LANES] if z_step is 0
-    size_t z_step;        // QB_LANES or 0
+    const int32_t *z;     // [segments][QB_LANES], each in [0, 255]; or NULL: all 0
+    size_t z_step;        // QB_LANES, or 0: there is one segment's z, all of them the same
     const uint8_t *ahead; // what will be read next: a hint to fetch `ahead_bytes` from there on;
     size_t ahead_bytes;   // for gemv, as many with each octet
     // For gemv only: codes of one bit that stand for 0 and 2; 16 codes that 4-bit indices stand for, or NULL; and

@@ -13,7 +13,7 @@
 QB_TARGET_BEGIN(QB_TARGET_AVX512)
 
 // A line: a unit of 16 rows, one register.
-enum { LINE = 4 * QB_LANES };
+enum { LINE = 4 * QB_LANES, MAX_WORDS = 12 };
 
 // 16 sums of 32 bits. gcc copies a variable of type __m512i at every step of a loop that uses it
 // so.
@@ -40,14 +40,8 @@ QB_INLINE sums32 add_dots(sums32 sums, __m512i codes, __m512i digits)
 }
 
 // t from the sums of the planes.
-QB_INLINE __m512 join_planes(const int planes, const sums32 *total, __m512i z, const int32_t *sums)
+QB_INLINE __m512 join_planes(const int planes, const __m512i *a)
 {
-    __m512i a[3];
-    // 16 bits hold both z and a sum of 256 digits.
-    for (int p = 0; p < planes; p++) {
-        const __m512i correction = _mm512_madd_epi16(z, _mm512_set1_epi32(sums[p]));
-        a[p] = _mm512_sub_epi32(from_sums(total[p]), correction);
-    }
     if (planes == 1) return _mm512_cvtepi32_ps(a[0]);
     const __m512i upper = _mm512_add_epi32(_mm512_slli_epi32(a[planes - 1], 8), a[planes - 2]);
     if (planes == 2) return _mm512_cvtepi32_ps(upper);
@@ -76,9 +70,15 @@ QB_INLINE void end_segment(const int planes, const size_t width, const int halve
 {
     const uint8_t *const half_d = halves ? w->half_d : NULL, *const half_m = halves ? w->half_m : NULL;
     const __m512 d = lanes_of(w, w->d, half_d, s);
+    __m512i a[MAX_WORDS];
+    QB_UNROLL for (size_t j = 0; j < (size_t)planes * width; j++) a[j] = from_sums(total[j]);
+    if (w->z) { // 16 bits hold both z and a sum of 256 digits
+        const __m512i z = _mm512_loadu_si512(w->z + s * w->z_step);
+        QB_UNROLL for (size_t j = 0; j < (size_t)planes * width; j++)
+            a[j] = _mm512_sub_epi32(a[j], _mm512_madd_epi16(z, _mm512_set1_epi32(x->sums[at * (size_t)planes + j])));
+    }
     QB_UNROLL for (size_t c = 0; c < width; c++) {
-        const __m512 t = join_planes(planes, total + (size_t)planes * c, _mm512_loadu_si512(w->z + s * w->z_step),
-                                     x->sums + (at + c) * (size_t)planes);
+        const __m512 t = join_planes(planes, a + (size_t)planes * c);
         out[c] = _mm512_fmadd_ps(_mm512_mul_ps(d, _mm512_set1_ps(x->dx[at + c])), t, out[c]);
     }
     if (!w->m && !half_m) return;

@@ -70,20 +70,35 @@ QB_INLINE const uint8_t *fetch_ahead(const uint8_t *ahead, const int planes, siz
     return ahead + step;
 }
 
-// t of 8 rows from the sums of their words, which are two registers apart. wide: words of 16-bit digits, without z.
-QB_INLINE __m256 join_words(const int planes, const int wide, const __m256i *total, __m256i z, const int32_t *sums)
+// t of 8 rows from the sums of their words, which are two registers apart. wide: words of 16-bit digits.
+QB_INLINE __m256 join_words(const int planes, const int wide, const __m256i *total)
 {
-    __m256i a[3];
-    // 16 bits hold both z and a sum of 256 digits.
-    for (int p = 0; p < (wide ? (planes + 1) / 2 : planes); p++)
-        a[p] = wide ? total[2 * p]
-                    : _mm256_sub_epi32(total[2 * p], _mm256_madd_epi16(z, _mm256_set1_epi32(sums[p])));
-    if (planes == 1) return _mm256_cvtepi32_ps(a[0]);
-    const int top = planes - 1;
-    const __m256i upper = wide ? a[top / 2] : _mm256_add_epi32(_mm256_slli_epi32(a[top], 8), a[top - 1]);
+    if (planes == 1 || (wide && planes == 2)) return _mm256_cvtepi32_ps(total[0]);
+    const int top = wide ? 1 : planes - 1;
+    const __m256i upper = wide ? total[2] : _mm256_add_epi32(_mm256_slli_epi32(total[2 * top], 8), total[2 * top - 2]);
     if (planes == 2) return _mm256_cvtepi32_ps(upper);
-    const __m256 high = _mm256_cvtepi32_ps(upper), low = _mm256_cvtepi32_ps(a[0]);
+    const __m256 high = _mm256_cvtepi32_ps(upper), low = _mm256_cvtepi32_ps(total[0]);
     return _mm256_fmadd_ps(_mm256_set1_ps(256.0f), high, low);
+}
+
+// Takes zero points off the sums of a word; 16 bits hold both z and a sum of 256 digits.
+QB_INLINE void take_zero_off(__m256i z, const int32_t *sum, __m256i *total)
+{
+    *total = _mm256_sub_epi32(*total, _mm256_madd_epi16(z, _mm256_set1_epi32(*sum)));
+}
+
+// The same of segment s for `words` words, so few that their sums stay in registers.
+QB_INLINE void take_zeros_off(const size_t words, const struct qb_panel *w, size_t s, const int32_t *sums,
+                              __m256i *total)
+{
+    if (!w->z) return;
+    const int32_t *const z = w->z + s * w->z_step;
+    const __m256i first = load(z), second = load(z + 8);
+    if (!w->z_step) {
+        QB_UNROLL for (size_t j = 0; j < 2 * words; j++) take_zero_off(first, sums + j / 2, total + j);
+        return;
+    }
+    QB_UNROLL for (size_t j = 0; j < 2 * words; j++) take_zero_off(j % 2 ? second : first, sums + j / 2, total + j);
 }
 
 // A parameter of 8 rows of segment s, the first or second 8: from floats, or where `halves` is set from those.
@@ -94,18 +109,23 @@ QB_INLINE __m256 lanes_of(const struct qb_panel *w, const float *floats, const u
 }
 
 // Adds what segment s gives to the sums of `width` columns, the first of which has the parameters number `at`.
-// wide: as join_words has it. halves: parameters may be binary16.
-QB_INLINE void end_segment(const int planes, const size_t width, const int wide, const int halves,
+// wide: as join_words has it, and `total` is without zero points. few: parameters may be binary16.
+QB_INLINE void end_segment(const int planes, const size_t width, const int wide, const int few,
                            const struct qb_panel *w, const struct qb_activations *x, size_t s, size_t at,
-                           const __m256i *total, __m256 *out)
+                           __m256i *total, __m256 *out)
 {
-    const uint8_t *const half_d = halves ? w->half_d : NULL, *const half_m = halves ? w->half_m : NULL;
-    const __m256 d[2] = {lanes_of(w, w->d, half_d, s, 0), lanes_of(w, w->d, half_d, s, 1)};
+    static const int32_t none[QB_LANES];
+    const uint8_t *const half_d = few ? w->half_d : NULL, *const half_m = few ? w->half_m : NULL;
     const size_t words = (size_t)(wide ? (planes + 1) / 2 : planes);
+    const int32_t *const sums = x->sums + at * (size_t)planes, *const z = w->z ? w->z + s * w->z_step : none;
+    const int first = few && planes > 1; // zero points of several planes are taken off before
+    if (first) take_zeros_off(words * width, w, s, sums, total);
+    const __m256 d[2] = {lanes_of(w, w->d, half_d, s, 0), lanes_of(w, w->d, half_d, s, 1)};
     QB_UNROLL for (size_t j = 0; j < 2 * width; j++) {
         const size_t c = j / 2, half = j % 2;
-        const __m256i z = wide ? _mm256_setzero_si256() : load(w->z + s * w->z_step + 8 * half);
-        const __m256 t = join_words(planes, wide, total + 2 * words * c + half, z, x->sums + (at + c) * (size_t)planes);
+        for (size_t i = c * words; !wide && !first && i < (c + 1) * words; i++)
+            take_zero_off(load(z + 8 * half), sums + i, total + 2 * i + half);
+        const __m256 t = join_words(planes, wide, total + 2 * words * c + half);
         out[j] = _mm256_fmadd_ps(_mm256_mul_ps(d[half], _mm256_set1_ps(x->dx[at + c])), t, out[j]);
     }
     if (!w->m && !half_m) return;

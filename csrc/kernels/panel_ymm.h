@@ -64,8 +64,8 @@ static void widen_codes(const struct qb_panel *w, const struct span *span, uint8
                         7, -1, 6, -1, 3, -1, 2)};
     const uint8_t *line = span->lines;
     for (size_t s = span->segment; s < span->end; s++) {
-        __m256i z[2];
-        for (size_t half = 0; half < 2; half++) {
+        __m256i z[2] = {_mm256_setzero_si256(), _mm256_setzero_si256()};
+        for (size_t half = 0; w->z && half < 2; half++) {
             const __m256i zero = load(w->z + s * w->z_step + 8 * half);
             z[half] = _mm256_or_si256(zero, _mm256_slli_epi32(zero, 16));
         }

@@ -38,12 +38,12 @@ static void fill_weights(struct qb_panel *w, size_t units, enum extremes kind, e
     fill_floats(d, lanes, scales);
     fill_floats(m, lanes, scales);
     for (size_t i = 0; i < zeros; i++)
-        z[i] = kind == ANY ? (int32_t)ck_below(256) : ck_below(2) ? 255 : 0;
+        z[i] = i && !w->z_step ? z[0] : kind == ANY ? (int32_t)ck_below(256) : ck_below(2) ? 255 : 0;
     w->lines = w->ahead = lines;
     w->ahead_bytes = ck_below(1000);
     w->d = d;
     w->m = ck_below(2) ? m : NULL;
-    w->z = z;
+    w->z = ck_below(4) ? z : NULL;
 }
 
 static void widen_digits(struct qb_activations *x, size_t units)
@@ -103,7 +103,7 @@ static void naive_panel(const struct qb_panel *w, const struct qb_activations *x
             int64_t a[3] = {0, 0, 0};
             for (size_t k = 0; k < 4 * w->units[s] * planes; k++) {
                 const size_t u = unit + k / planes / 4, p = k % planes, j = k / planes % 4;
-                const int code = w->lines[(u * QB_LANES + r) * 4 + j] - w->z[s * w->z_step + r];
+                const int z = w->z ? w->z[s * w->z_step + r] : 0, code = w->lines[(u * QB_LANES + r) * 4 + j] - z;
                 a[p] += code * x->digits[((u * x->cols + c) * planes + p) * 4 + j];
             }
             acc[i] = fmaf(w->d[lane] * x->dx[s * x->cols + c], joined(a, x->planes), acc[i]);
