@@ -11,7 +11,8 @@ from hypothesis import HealthCheck, settings
 
 import pyqbits
 
-SEED = int(os.environ.get("PYQBITS_TEST_SEED", np.random.SeedSequence().entropy % 2**32))
+# Left in the environment for the processes among which tests are shared.
+SEED = int(os.environ.setdefault("PYQBITS_TEST_SEED", str(np.random.SeedSequence().entropy % 2**32)))
 
 settings.register_profile(
     "pyqbits",
@@ -26,6 +27,16 @@ settings.load_profile("pyqbits")
 def pytest_report_header():
     tiers = ", ".join(pyqbits.available_isas())
     return f"pyqbits {pyqbits.__version__}, tiers {tiers}; PYQBITS_TEST_SEED={SEED}"
+
+
+def pytest_terminal_summary(terminalreporter):
+    if terminalreporter.stats.get("failed"):
+        terminalreporter.write_line(f"PYQBITS_TEST_SEED={SEED}")  # which the header says, but not with -q
+
+
+def pytest_collection_modifyitems(items):
+    """The longest first, so that they are not left over when tests run side by side."""
+    items.sort(key=lambda item: item.path.name != "test_tools.py")
 
 
 @pytest.fixture(params=pyqbits.available_isas())

@@ -20,10 +20,10 @@ def test_ruff():
     run(sys.executable, "-m", "ruff", "check", ".")
 
 
-@pytest.mark.parametrize("target", ["check", "asan"])
-def test_c_harness(target):
-    """Every kernel of every tier this machine runs against the scalar one; again with sanitizers."""
+@pytest.mark.parametrize(("target", "arguments"), [("check", ""), ("asan", "--one-in 4")])
+def test_c_harness(target, arguments):
+    """Every kernel of every tier this machine runs against the scalar one; a part again with sanitizers."""
     missing = [tool for tool in ("make", "cc") if not shutil.which(tool)]
     if missing and not os.environ.get("CI"):
         pytest.skip(f"not found: {', '.join(missing)}")
-    run("make", "-C", "tests/checkasm", f"-j{os.cpu_count()}", target)
+    run("make", "-C", "tests/checkasm", f"-j{os.cpu_count()}", target, f"ARGS={arguments}")

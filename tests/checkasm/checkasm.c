@@ -21,7 +21,7 @@ enum { SUITE_COUNT = sizeof suites / sizeof *suites };
 
 static struct {
     const char *test, *function, *isa_filter; // NULL: all
-    int quick;
+    int one_in; // cases run, at random
     uint64_t seed, random;
     const char *suite, *isa;
     char kernel[64], text[160];
@@ -62,7 +62,7 @@ uint64_t ck_random(void) // splitmix64
     return z ^ z >> 31;
 }
 
-int ck_skip(void) { return ck.quick && ck_below(16) != 0; }
+int ck_skip(void) { return ck.one_in > 1 && ck_below((size_t)ck.one_in) != 0; }
 
 size_t ck_below(size_t n) { return (size_t)(ck_random() % n); }
 
@@ -129,9 +129,8 @@ static int failed(const char *what)
 {
     ck.failures++;
     if (++ck.kernel_failures > 4) return 0;
-    printf("FAILED %s %s: %s (%s) --test %s --isa %s --function %s --seed %llu%s\n", ck.isa,
-           ck.kernel, what, ck.text, ck.suite, ck.isa, ck.kernel, (unsigned long long)ck.seed,
-           ck.quick ? " --quick" : "");
+    printf("FAILED %s %s: %s (%s) --test %s --isa %s --function %s --seed %llu --one-in %d\n", ck.isa,
+           ck.kernel, what, ck.text, ck.suite, ck.isa, ck.kernel, (unsigned long long)ck.seed, ck.one_in);
     return 1;
 }
 
@@ -193,10 +192,9 @@ int ck_canaries(const struct buffer *b)
 
 static void on_signal(int number)
 {
-    printf("CRASHED %s %s: signal %d%s (%s) --test %s --isa %s --function %s --seed %llu%s\n",
+    printf("CRASHED %s %s: signal %d%s (%s) --test %s --isa %s --function %s --seed %llu --one-in %d\n",
            ck.isa, ck.kernel, number, number == SIGILL ? ", an instruction this machine lacks" : "",
-           ck.text, ck.suite, ck.isa, ck.kernel, (unsigned long long)ck.seed,
-           ck.quick ? " --quick" : "");
+           ck.text, ck.suite, ck.isa, ck.kernel, (unsigned long long)ck.seed, ck.one_in);
     fflush(stdout);
     _exit(3);
 }
@@ -278,10 +276,11 @@ void ck_bench(size_t bytes, const struct ck_run *runs, int count)
 // ---- command line -------------------------------------------------------------------------------
 
 static const char usage[] =
-    "usage: checkasm [--test SUITE] [--function TEXT] [--isa TIER] [--seed N] [--quick]\n"
-    "                [--bench | --list]\n"
+    "usage: checkasm [--test SUITE] [--function TEXT] [--isa TIER] [--seed N]\n"
+    "                [--one-in N] [--quick] [--bench | --list]\n"
     "Holds every kernel of every tier this machine runs against the scalar one, bit for bit.\n"
     "--function TEXT  only kernels whose name contains TEXT\n"
+    "--one-in N       one case in N, at random\n"
     "--quick          one case in 16\n"
     "--bench          time instead of check: median ns, GB/s, ratios to references\n"
     "--list           suites and the tiers they would run for\n";
@@ -335,13 +334,15 @@ static void check_names(void)
 int main(int argc, char **argv)
 {
     int bench = 0, list = 0;
+    ck.one_in = 1;
     const char *seed = NULL;
     for (int i = 1; i < argc; i++) {
         if (strcmp(argv[i], "--test") == 0) ck.test = value_of(argc, argv, &i);
         else if (strcmp(argv[i], "--function") == 0) ck.function = value_of(argc, argv, &i);
         else if (strcmp(argv[i], "--isa") == 0) ck.isa_filter = value_of(argc, argv, &i);
         else if (strcmp(argv[i], "--seed") == 0) seed = value_of(argc, argv, &i);
-        else if (strcmp(argv[i], "--quick") == 0) ck.quick = 1;
+        else if (strcmp(argv[i], "--quick") == 0) ck.one_in = 16;
+        else if (strcmp(argv[i], "--one-in") == 0) ck.one_in = atoi(value_of(argc, argv, &i));
         else if (strcmp(argv[i], "--bench") == 0) bench = 1;
         else if (strcmp(argv[i], "--list") == 0) list = 1;
         else return fputs(usage, stderr), 2;

@@ -57,8 +57,8 @@ SUITES(X)
 // command line asked for other kernels only.
 int ck_kernel(const char *format, ...) __attribute__((format(printf, 1, 2)));
 
-// 1 where --quick leaves the next case out, which it does with all but every 16th at random: for
-// emulators. `if (ck_skip()) return;` at the head of what checks one case.
+// 1 where the next case is left out: --one-in N does so with all but every N-th, at random; for emulators
+// and sanitizers. `if (ck_skip()) return;` at the head of what checks one case.
 int ck_skip(void);
 
 // Describes the case that runs next.
