@@ -37,7 +37,7 @@ class BlockFormat(Format):
     elements: int = 0
     block_bytes: int = 0
     number: int = 0  # in enum qb_block
-    searches: tuple[str, ...] = ()  # type: ignore[misc]  # of each type its own
+    searches: tuple[str, ...] = ()  # type: ignore[misc, assignment]  # of each type its own
 
     def __post_init__(self) -> None:  # the C library's table needs no check
         pass

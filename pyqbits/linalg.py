@@ -117,7 +117,7 @@ def _multiply(q: Operand, x: Any, planes: int, out: np.ndarray | None, axis: int
     # Small calls: float32 rows one after another need no more questions than the C library asks. What is
     # wrong in any way, or different, goes on to the long way.
     try:
-        grouped, m, k, struct, multiply_rows = q._matrix
+        grouped, m, k, struct, multiply_rows = q._matrix  # type: ignore[misc]  # None raises
         if grouped == axis and x.dtype is FLOAT32:
             if x.ndim == 1:
                 n, have, shape = 1, len(x), m

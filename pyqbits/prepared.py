@@ -80,7 +80,7 @@ class PreparedMatrix(Operand):
             panels = new_memory(size)
             if size:
                 check(lib.qb_prepare(q.native_rows(0, rows).struct, _arrays.pointer(panels)), "prepare")
-            return cls(q.format, q.shape, q.axis, panels)
+            return cls(q.format, (q.shape[0], q.shape[1]), q.axis, panels)
         with _writer(path, q.format, q.shape, q.axis) as writer:
             panel = size // max(1, -(-rows // ROWS))
             step = ROWS * max(1, PART // max(1, panel))

@@ -122,7 +122,7 @@ static void split_part(void *context, size_t part, size_t parts)
     const struct splitting *const job = context;
     struct qb_stretch *const w = job->stretch;
     const size_t from = qb_part_start(job->blocks, 1, part, parts), to = qb_part_start(job->blocks, 1, part + 1, parts);
-    struct block_start at = {w->first, 0, 0}, next;
+    struct block_start at = {w->first, 0, 0}, next = at;
     for (size_t block = 0; block < from; block++) at = next_block(w, at);
     // A column's blocks one after another as far as their digits, strewn among those of all columns, stay near.
     for (size_t run = 0, block = from; block < to; block += run, at = next) {

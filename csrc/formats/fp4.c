@@ -65,7 +65,7 @@ static void choose_scales(struct search *s, const struct effort *effort)
             tried[k] = scale < 0 ? 0 : scale < TOP ? scale : TOP;
             d[k] = s->units[tried[k]];
         }
-        for (size_t k = 0; k < QB_LANES; k++) inv[k] = qb_inverse(d[k]) * PARTS;
+        for (size_t k = 0; k < QB_LANES; k++) inv[k] = qb_inverse(d[k]) * (float)PARTS;
         s->k->book(s->x16, s->w, RUN, inv, &s->book, a, b);
         for (size_t k = 0; k < QB_LANES; k++) {
             const double gain = (double)d[k] * (2 * (double)a[k] - (double)d[k] * (double)b[k]);

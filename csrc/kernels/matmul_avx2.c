@@ -121,9 +121,9 @@ static const uint8_t run_units[] = {0, 127, 42, 18, 8, 4, 2, 1};
     }
 
 #define SUMS(words)                                                                               \
-    START_RUN(words) ONE_SUM(words) RUNS_SUM(words) TWOS_SUM(words) LINES_SUM(singles, words)     \
-    LINES_SUM(wide, words)
+    START_RUN(words) ONE_SUM(words) RUNS_SUM(words) LINES_SUM(singles, words) LINES_SUM(wide, words)
 SUMS(1) SUMS(2) SUMS(4) SUMS(6)
+TWOS_SUM(1) TWOS_SUM(2) TWOS_SUM(4)
 
 TILE(one, 0, 1, 6, 6) TILE(one, 0, 1, 4, 4) TILE(one, 0, 1, 2, 2) TILE(one, 0, 1, 1, 1)
 TILE(runs, 0, 1, 6, 6) TILE(runs, 0, 1, 4, 4) TILE(runs, 0, 1, 2, 2) TILE(runs, 0, 1, 1, 1)
@@ -146,6 +146,7 @@ static tiles_of_kind wide = {{{6, wide_1x6}, {4, wide_1x4}, {2, wide_1x2}, {1, w
 
 void qb_panel_avx2(const struct qb_panel *w, const struct qb_activations *x, float *acc)
 {
+    if (x->cols == 0) return; // and no wide digits, whatever the codes
     if (x->wide) {
         multiply_panel(w, x, wide, 1, acc);
         return;
