@@ -11,9 +11,10 @@ True
 """
 
 from . import _threadpools, gguf
+from ._vecdot import vecdot
 from .errors import FormatError
 from .formats import Format, affine
-from .linalg import grouped_matmul, matmul, vecdot
+from .linalg import grouped_matmul, matmul
 from .packing import pack, packed_size, unpack
 from .prepared import PreparedMatrix
 from .qarray import QArray

@@ -1,4 +1,4 @@
-"""Products of quantized arrays with floats, and with each other."""
+"""Products of quantized arrays with floats, and of matrices with each other."""
 
 import operator
 from collections.abc import Sequence
@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from . import _arrays
-from ._arrays import BYTES, FLOAT32, INT64
+from ._arrays import BYTES, FLOAT32
 from ._native import ffi, lib
 from .errors import check
 from .formats import Format
@@ -17,8 +17,6 @@ PLANES = {"int8": 1, "int16": 2, "int24": 3}  # int8 digits an activation is spl
 
 _DEFAULT = PLANES["int24"]
 _from_buffer, _tobytes = ffi.from_buffer, np.ndarray.tobytes
-
-_CHUNK = 1 << 20  # row pairs of a vecdot whose numbers are in memory at a time
 
 
 # A matrix as small products take it: grouped axis, rows, their length, the C library's struct and function.
@@ -149,7 +147,7 @@ def _multiply_any(q: Operand, x: Any, planes: int, out: np.ndarray | None, q_fir
     m = () if q.ndim == 1 else (q.shape[-2 if q_first else -1],)
     rows = x[np.newaxis] if x.ndim == 1 else np.swapaxes(x, -1, -2) if q_first else x
     n = () if x.ndim == 1 else (rows.shape[-2],)
-    lead = _broadcast(q_lead, rows.shape[:-2])
+    lead = broadcast(q_lead, rows.shape[:-2])
     shape = (*lead, *m, *n) if q_first else (*lead, *n, *m)
     if out is None:
         result = np.empty(shape, FLOAT32)
@@ -170,7 +168,7 @@ def _multiply_quantized(a: Operand, b: Operand, out: np.ndarray | None) -> np.nd
             "matmul of two QArrays takes matrices, the first grouped along axis 1, the second along axis 0,"
             f" as in a @ b.T; these have shapes {a.shape} and {b.shape}, axes {a.axis} and {b.axis}"
         )
-    _check_groups(a, b, a.shape[1], b.shape[0])
+    check_groups(a, b, a.shape[1], b.shape[0])
     shape = (a.shape[0], b.shape[1])
     parts = (*a.part_arrays(), *b.part_arrays())
     result = np.empty(shape, FLOAT32) if out is None else _arrays.check_out(out, shape, FLOAT32, parts)
@@ -181,7 +179,8 @@ def _multiply_quantized(a: Operand, b: Operand, out: np.ndarray | None) -> np.nd
     return result
 
 
-def _check_groups(a: Operand, b: Operand, n: int, other: int) -> None:
+def check_groups(a: Operand, b: Operand, n: int, other: int) -> None:
+    """Refuse rows of n and `other` elements whose products cannot be summed group by group."""
     if n != other:
         raise ValueError(f"the rows of a have {n} elements, those of b {other}")
     if min(a.format.step(n), n) != min(b.format.step(n), n):
@@ -258,7 +257,8 @@ def _check_operands(q: Operand, x: np.ndarray, q_first: bool) -> None:
         )
 
 
-def _broadcast(a: tuple[int, ...], b: tuple[int, ...]) -> tuple[int, ...]:
+def broadcast(a: tuple[int, ...], b: tuple[int, ...]) -> tuple[int, ...]:
+    """The shape of leading axes a and b together."""
     try:
         return np.broadcast_shapes(a, b) if a else b
     except ValueError:
@@ -290,64 +290,3 @@ def _multiply_stacks(
 def _call(matrix: Any, x: np.ndarray, planes: int, target: Any, steps: tuple[int, int]) -> None:
     rows = _arrays.float_rows(x)
     check(matrix.multiply(matrix.struct, rows.struct, planes, target, *steps), "matmul")
-
-
-def vecdot(a: Operand, b: Operand) -> Any:
-    """Dot products of the rows (last axis) of two quantized arrays.
-
-    Parameters
-    ----------
-    a, b : QArray
-        Grouped along their last axes, which must have the same length and the same group boundaries; widths
-        and kinds may differ. Leading axes broadcast.
-
-    Returns
-    -------
-    ndarray of float32
-        The broadcast leading shape; sums inside groups are exact.
-
-    Examples
-    --------
-    >>> import numpy as np, pyqbits as qb
-    >>> a = qb.quantize(np.ones((2, 64), np.float32), "int8_g32")
-    >>> b = qb.quantize(np.full(64, 0.5, np.float32), "uint4_g32")
-    >>> qb.vecdot(a, b)
-    array([32., 32.], dtype=float32)
-    """
-    for name, q in (("a", a), ("b", b)):
-        if not isinstance(q, Operand) or not q.packed:
-            raise TypeError(f"{name} must be a QArray, not {type(q).__name__}")
-        if q.axis != q.ndim - 1:
-            raise ValueError(f"{name} is grouped along axis {q.axis}; vecdot sums along the last")
-    n = a.shape[-1]
-    _check_groups(a, b, n, b.shape[-1])
-    lead = _broadcast(a.shape[:-1], b.shape[:-1])
-    result = np.zeros(lead, FLOAT32)
-    if result.size and n:
-        _dot_rows(a, b, lead, result.reshape(-1))
-    return result if lead else result[()]
-
-
-def _dot_rows(a: Operand, b: Operand, lead: tuple[int, ...], result: np.ndarray) -> None:
-    left, right = a.native_rows(0, prod(a.shape[:-1])), b.native_rows(0, prod(b.shape[:-1]))
-    for start in range(0, result.size, _CHUNK):
-        place = np.unravel_index(np.arange(start, min(start + _CHUNK, result.size)), lead) if lead else ()
-        a_rows, b_rows = _row_numbers(a.shape[:-1], place), _row_numbers(b.shape[:-1], place)
-        part = result[start : start + _CHUNK]
-        status = lib.qb_vecdot(
-            left.struct, _arrays.pointer(a_rows, ffi.typeof("int64_t[]")),
-            right.struct, _arrays.pointer(b_rows, ffi.typeof("int64_t[]")),
-            part.size, _arrays.pointer(part, ffi.typeof("float[]")),
-        )  # fmt: skip
-        check(status, "vecdot")
-
-
-def _row_numbers(shape: tuple[int, ...], place: Any) -> np.ndarray:
-    """The numbers of rows arranged in `shape`, at places of a shape that it broadcasts to."""
-    count = len(place[0]) if place else 1
-    numbers = np.zeros(count, INT64)
-    for axis, size in enumerate(shape):
-        numbers *= size
-        if size > 1:
-            numbers += place[len(place) - len(shape) + axis]
-    return numbers

@@ -213,5 +213,5 @@ def test_vecdot_shapes(stacks, n):
 def test_vecdot_in_chunks(isa, monkeypatch):
     q = qb.quantize(W, "int4_g32")
     whole = qb.vecdot(q, q[1])
-    monkeypatch.setattr("pyqbits.linalg._CHUNK", 4)
+    monkeypatch.setattr("pyqbits._vecdot._CHUNK", 4)
     assert np.array_equal(qb.vecdot(q, q[1]), whole)
