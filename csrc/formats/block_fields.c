@@ -102,8 +102,9 @@ void qb_block_take_fields(const struct qb_kernels *k, const qb_format *format, c
     for (size_t i = 0; i < count && t->bytes; i++) {
         const uint8_t *const from = blocks + i * block + t->first;
         uint8_t *const to = fields + i * step;
-        if (rows == QB_LANES) qb_side_by_side(k, from, row_bytes, 1, (size_t)t->bytes, to);
-        for (size_t b = 0; b < (size_t)t->bytes && rows < QB_LANES; b++)
+        const int together = rows == QB_LANES && t->bytes >= 4;
+        if (together) qb_side_by_side(k, from, row_bytes, 1, (size_t)t->bytes, to);
+        for (size_t b = 0; b < (size_t)t->bytes && !together; b++)
             for (size_t r = 0; r < rows; r++) to[b * QB_LANES + r] = from[r * row_bytes + b];
     }
 }
@@ -163,6 +164,7 @@ void qb_block_fold(const struct qb_kernels *k, const qb_format *format, const ui
         fold_blocks(type, first, count, 16, out);
     } else {
         uint8_t codes[QB_FOLD_MOST];
+        for (size_t i = 0; i < count * type->bytes; i += 64) QB_PREFETCH(first + i + AHEAD);
         qb_block_codes(k, format, blocks, col, n, codes);
         if (format->block == QB_BLOCK_q1_0) // counted 0 and 2
             for (size_t i = 0; i < n; i++) codes[i] = (uint8_t)(codes[i] / 2);

@@ -88,6 +88,7 @@ void qb_fold_codes_avx2(const uint8_t *codes, size_t octets, int bits, uint8_t *
         uint8_t codes[RUN];                                                                       \
         for (size_t n; octets; octets -= n, in += n * bits * 4, out += n * bits * 4) {            \
             n = octets < RUN / OCTET ? octets : RUN / OCTET;                                      \
+            for (size_t i = 0; i < n * bits * 4; i += 64) QB_PREFETCH(in + i + AHEAD);            \
             qb_unpack_u##bits##_avx2(in, n * OCTET, flip, 0, codes);                              \
             fold_codes(codes, n, out, bits);                                                      \
         }                                                                                         \
