@@ -11,6 +11,7 @@
 #include "../base/inverse.h"
 #include "../kernels/grids.h"
 #include "affine.h"
+#include "neighbours.h"
 
 #include <float.h>
 #include <math.h>
@@ -19,6 +20,7 @@
 enum { GROUP = 8, MOST_RUNS = 8, HUGE_BLOCK = 40 }; // values that share signs; runs of a segment; an exponent
 
 struct kind {
+    enum qb_grid_place place; // of its grid, and the next one for points moved down
     const uint16_t *points;
     unsigned count, dims, bits;
     float levels[2][8]; // iq1: moved up, moved down
@@ -31,14 +33,15 @@ struct kind {
 
 #define EIGHTHS {{-7, 1, 9, 0}, {-9, -1, 7, 0}}
 #define IQ2_LEVELS {{8, 25, 43, 0}}
+#define IQ3_XXS_LEVELS {{4, 12, 20, 28, 36, 44, 52, 62}}
 static const struct kind kinds[QB_BLOCK_COUNT] = {
-    [QB_BLOCK_iq1_s] = {qb_grid_iq1, 2048, 8, 2, EIGHTHS, 8, 4, 0, 7, 0.125f},
-    [QB_BLOCK_iq1_m] = {qb_grid_iq1, 2048, 8, 2, EIGHTHS, 16, 1, 0, 7, 0.125f},
-    [QB_BLOCK_iq2_xxs] = {qb_grid_iq2_xxs, 256, 8, 2, IQ2_LEVELS, 8, 0, 1, 15, 0.125f},
-    [QB_BLOCK_iq2_xs] = {qb_grid_iq2_xs, 512, 8, 2, IQ2_LEVELS, 16, 0, 1, 15, 0.125f},
-    [QB_BLOCK_iq2_s] = {qb_grid_iq2_s, 1024, 8, 2, IQ2_LEVELS, 16, 0, 0, 15, 0.125f},
-    [QB_BLOCK_iq3_xxs] = {qb_grid_iq3_xxs, 256, 4, 3, {{4, 12, 20, 28, 36, 44, 52, 62}}, 8, 0, 1, 15, 0.25f},
-    [QB_BLOCK_iq3_s] = {qb_grid_iq3_s, 512, 4, 3, {{1, 3, 5, 7, 9, 11, 13, 15}}, 8, 0, 0, 15, 1.0f},
+    [QB_BLOCK_iq1_s] = {QB_GRID_IQ1, qb_grid_iq1, 2048, 8, 2, EIGHTHS, 8, 4, 0, 7, 0.125f},
+    [QB_BLOCK_iq1_m] = {QB_GRID_IQ1, qb_grid_iq1, 2048, 8, 2, EIGHTHS, 16, 1, 0, 7, 0.125f},
+    [QB_BLOCK_iq2_xxs] = {QB_GRID_IQ2_XXS, qb_grid_iq2_xxs, 256, 8, 2, IQ2_LEVELS, 8, 0, 1, 15, 0.125f},
+    [QB_BLOCK_iq2_xs] = {QB_GRID_IQ2_XS, qb_grid_iq2_xs, 512, 8, 2, IQ2_LEVELS, 16, 0, 1, 15, 0.125f},
+    [QB_BLOCK_iq2_s] = {QB_GRID_IQ2_S, qb_grid_iq2_s, 1024, 8, 2, IQ2_LEVELS, 16, 0, 0, 15, 0.125f},
+    [QB_BLOCK_iq3_xxs] = {QB_GRID_IQ3_XXS, qb_grid_iq3_xxs, 256, 4, 3, IQ3_XXS_LEVELS, 8, 0, 1, 15, 0.25f},
+    [QB_BLOCK_iq3_s] = {QB_GRID_IQ3_S, qb_grid_iq3_s, 512, 4, 3, {{1, 3, 5, 7, 9, 11, 13, 15}}, 8, 0, 0, 15, 1.0f},
 };
 
 // Levels that a segment's extreme is put at, `candidates` from `first` on; then fits with the best scale so far;
@@ -50,8 +53,8 @@ struct effort {
     int refinements, integers, units;
 };
 static const struct effort efforts[QB_BLOCK_COUNT][2] = { // "mse", "best"
-    [QB_BLOCK_iq1_s] = {{2, 10, 5, 0, 2, 1}, {16, 6, 1, 2, 3, 5}},
-    [QB_BLOCK_iq1_m] = {{2, 9, 5, 0, 2, 1}, {16, 6, 1, 2, 3, 5}},
+    [QB_BLOCK_iq1_s] = {{2, 10, 5, 0, 1, 1}, {16, 6, 1, 2, 3, 5}},
+    [QB_BLOCK_iq1_m] = {{1, 13, 0, 0, 1, 1}, {16, 6, 1, 2, 3, 5}},
     [QB_BLOCK_iq2_xxs] = {{3, 38, 9, 0, 2, 1}, {24, 28, 2, 2, 3, 5}},
     [QB_BLOCK_iq2_xs] = {{3, 34, 9, 0, 2, 1}, {24, 24, 2, 2, 3, 5}},
     [QB_BLOCK_iq2_s] = {{3, 34, 9, 0, 2, 1}, {24, 24, 2, 2, 3, 5}},
@@ -63,7 +66,8 @@ struct search {
     const struct qb_kernels *k;
     const struct kind *kind;
     const struct effort *effort;
-    struct qb_grid grids[2];
+    qb_nearest_fn *nearest; // of all points, or among few
+    const struct qb_grid *grids[2];
     size_t n, runs;                           // of a segment: values; points
     float x[QB_GRID_BLOCK], w[QB_GRID_BLOCK]; // x without its signs, but for odd groups where kind->even
     uint8_t signs[QB_GRID_BLOCK / GROUP];
@@ -79,13 +83,11 @@ struct found {
     uint8_t down[MOST_RUNS];
 };
 
-static void open_grid(const struct kind *kind, int down, struct qb_grid *g)
+static const struct qb_grid *open_grid(const struct kind *kind, int down)
 {
-    const unsigned half = kind->dims * kind->bits / 2;
-    *g = (struct qb_grid){kind->points, kind->count, kind->dims, kind->bits, {0}, {0}};
-    memcpy(g->levels, kind->levels[down], sizeof g->levels);
-    for (unsigned p = 0; p < kind->count; p++) g->start[(kind->points[p] >> half) + 1]++;
-    for (unsigned h = 0; h < 1u << half; h++) g->start[h + 1] = (uint16_t)(g->start[h + 1] + g->start[h]);
+    struct qb_grid plain = {.points = kind->points, .count = kind->count, .dims = kind->dims, .bits = kind->bits};
+    memcpy(plain.levels, kind->levels[down], sizeof plain.levels);
+    return qb_grid_complete((enum qb_grid_place)((int)kind->place + down), &plain);
 }
 
 // ---- values in --------------------------------------------------------------------------------------------
@@ -160,9 +162,9 @@ static void look(struct search *s, size_t segment, float inv, struct found *f)
     const float *const x = s->x + segment * s->n, *const w = s->w + segment * s->n;
     float a[2][MOST_RUNS], b[2][MOST_RUNS];
     f->a = f->b = 0;
-    s->k->nearest(&s->grids[0], x, w, s->runs, inv, s->points[0] + at, a[0], b[0]);
+    s->nearest(s->grids[0], x, w, s->runs, inv, s->points[0] + at, a[0], b[0]);
     if (s->kind->moved) {
-        s->k->nearest(&s->grids[1], x, w, s->runs, inv, s->points[1] + at, a[1], b[1]);
+        s->nearest(s->grids[1], x, w, s->runs, inv, s->points[1] + at, a[1], b[1]);
         choose_moves(s, at, inv, (const float(*)[MOST_RUNS])a, (const float(*)[MOST_RUNS])b, f);
         return;
     }
@@ -220,7 +222,7 @@ static double choose_integer(struct search *s, size_t segment, float unit, int *
 static double score_of(struct search *s, const float *x, const float *w, size_t runs, float inv, uint16_t *points)
 {
     float a[2] = {0, 0}, b[2] = {0, 0};
-    s->k->nearest(&s->grids[0], x, w, runs, inv, points, a, b);
+    s->nearest(s->grids[0], x, w, runs, inv, points, a, b);
     return 2 * (double)inv * ((double)a[0] + (double)a[1]) - ((double)b[0] + (double)b[1]);
 }
 
@@ -304,9 +306,10 @@ size_t qb_grid_quantize(const struct qb_kernels *k, int block, int search, const
                         size_t count, uint8_t *out)
 {
     struct search s = {.k = k, .kind = &kinds[block], .effort = &efforts[block][search == QB_SEARCH_BEST]};
+    s.nearest = search == QB_SEARCH_BEST ? k->nearest : k->nearby;
     s.n = QB_GRID_BLOCK / s.kind->segments;
     s.runs = s.n / s.kind->dims;
-    for (int down = 0; down < (s.kind->moved ? 2 : 1); down++) open_grid(s.kind, down, &s.grids[down]);
+    for (int down = 0; down < (s.kind->moved ? 2 : 1); down++) s.grids[down] = open_grid(s.kind, down);
     for (size_t i = 0; i < count; i++, out += qb_block_type_of(block)->bytes) {
         struct qb_grid_block found;
         if (!quantize_block(&s, x + i * QB_GRID_BLOCK, w ? w + i * QB_GRID_BLOCK : NULL, &found)) return i;

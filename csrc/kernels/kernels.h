@@ -296,12 +296,19 @@ typedef void qb_book_codes_fn(const float *x, size_t n, float inv, const float *
 // A grid: `count` points of 8 values (`dims`), whose fields of 2 bits are 0, 1 or 2, or of 4 values of 3 bits each,
 // the first lowest; in ascending order. Field l stands for levels[l], finite. start[h] .. start[h + 1]: the points
 // whose upper half, entry >> 8 or entry >> 6, is h.
+// For kernel nearby, the rounded values of a run have a number, digits of base 3 (8 values) or 8, the first lowest:
+// clamp(rint((t - low) * per_step), 0, 2 or 7), a NaN 0, t = x * inv. nearby[QB_NEAR * number ..]: points that may be the
+// nearest. values: the levels of all points, as bytes; nearby_values: those of 4 values by the places of nearby.
 struct qb_grid {
     const uint16_t *points;
     unsigned count, dims, bits;
     float levels[8];
     uint16_t start[257];
+    float low, per_step;
+    const uint16_t *nearby;
+    const int8_t *values, *nearby_values;
 };
+#define QB_NEAR 16
 
 // For each of `runs` runs of `dims` values, the number of the point nearest to x * inv, with weights: that of the
 // greatest sum of terms (w*level)*((t + t) - level), t = x*inv, and of equals the first. The terms f of 8 values are
@@ -310,6 +317,10 @@ struct qb_grid {
 // g_i*level_i, of 8 first i with i + 4, then (s0+s2) + (s1+s3). Every operation is rounded to float. No term is NaN.
 typedef void qb_nearest_fn(const struct qb_grid *grid, const float *x, const float *w, size_t runs, float inv,
                            uint16_t *points, float *a, float *b);
+
+// The same among the points of nearby alone, the first in its order. The terms f of 8 values are added as
+// ((f0+f4) + (f1+f5)) + ((f2+f6) + (f3+f7)) here. What points holds before does not matter.
+typedef qb_nearest_fn qb_nearby_fn;
 
 // ---- family "fixed": block types that are quantized by a fixed rule ------------------------------------
 
@@ -378,6 +389,7 @@ struct qb_kernels {
     qb_book_fn *book;
     qb_book_codes_fn *book_codes;
     qb_nearest_fn *nearest;
+    qb_nearby_fn *nearby;
     qb_block_codes_fn *block_codes[QB_BLOCK_COUNT]; // NULL: QB_BLOCK_NONE
     qb_block_params_fn *block_params[QB_BLOCK_COUNT];
     qb_block_lanes_fn *block_lanes[QB_BLOCK_COUNT]; // NULL: not taken apart
@@ -419,7 +431,7 @@ struct qb_kernels {
 #define QB_DECLARE_super(isa)                                                                     \
     qb_measure_fn qb_measure_##isa; qb_propose_fn qb_propose_##isa; qb_beside_fn qb_beside_##isa; \
     qb_book_fn qb_book_##isa; qb_book_codes_fn qb_book_codes_##isa;
-#define QB_DECLARE_nearest(isa) qb_nearest_fn qb_nearest_##isa;
+#define QB_DECLARE_nearest(isa) qb_nearest_fn qb_nearest_##isa; qb_nearby_fn qb_nearby_##isa;
 #define QB_FIXED_DECLARE(type, isa) qb_block_encode_fn qb_encode_##type##_##isa;
 #define QB_DECLARE_fixed(isa) QB_FIXED_TYPES(QB_FIXED_DECLARE, isa)
 
@@ -459,7 +471,7 @@ struct qb_kernels {
 #define QB_TABLE_super(isa)                                                                       \
     .super_isa = #isa, .measure = qb_measure_##isa, .propose = qb_propose_##isa, .beside = qb_beside_##isa, \
     .book = qb_book_##isa, .book_codes = qb_book_codes_##isa,
-#define QB_TABLE_nearest(isa) .nearest_isa = #isa, .nearest = qb_nearest_##isa,
+#define QB_TABLE_nearest(isa) .nearest_isa = #isa, .nearest = qb_nearest_##isa, .nearby = qb_nearby_##isa,
 #define QB_FIXED_TABLE(type, isa) .block_encode[QB_BLOCK_##type] = qb_encode_##type##_##isa,
 #define QB_TABLE_fixed(isa) .fixed_isa = #isa, QB_FIXED_TYPES(QB_FIXED_TABLE, isa)
 

@@ -10,6 +10,7 @@
 #if QB_X86
 
 #include <math.h>
+#include <string.h>
 
 QB_TARGET_BEGIN(QB_TARGET_AVX2)
 
@@ -157,6 +158,130 @@ void qb_nearest_avx2(const struct qb_grid *grid, const float *x, const float *w,
 {
     if (grid->dims == 8) eights(grid, x, w, runs, inv, points, a, b);
     else fours(grid, x, w, runs, inv, points, a, b);
+}
+
+// ---- among few --------------------------------------------------------------------------------------------
+
+enum { TOGETHER = 8 }; // runs
+
+// Levels of eight values from their bytes.
+QB_INLINE __m256 levels_at(const int8_t *bytes)
+{
+    return _mm256_cvtepi32_ps(_mm256_cvtepi8_epi32(_mm_loadl_epi64((const __m128i *)bytes)));
+}
+
+QB_INLINE __m256 terms_at(const int8_t *bytes, __m256 w, __m256 twice)
+{
+    const __m256 levels = levels_at(bytes);
+    return _mm256_mul_ps(_mm256_mul_ps(w, levels), _mm256_sub_ps(twice, levels));
+}
+
+// Two candidates of 8 values: sums of values i and i + 4, a candidate in each half.
+QB_INLINE __m256 in_halves(__m256 first, __m256 second)
+{
+    return _mm256_add_ps(_mm256_permute2f128_ps(first, second, 0x20), _mm256_permute2f128_ps(first, second, 0x31));
+}
+
+// The sums of eight candidates that lie in halves, pair by pair.
+QB_INLINE __m256 scores_of(__m256 pair01, __m256 pair23, __m256 pair45, __m256 pair67)
+{
+    const __m256 low = _mm256_hadd_ps(pair01, pair23), high = _mm256_hadd_ps(pair45, pair67);
+    return _mm256_permutevar8x32_ps(_mm256_hadd_ps(low, high), _mm256_setr_epi32(0, 4, 1, 5, 2, 6, 3, 7));
+}
+
+// The place of the first greatest of sixteen.
+QB_INLINE unsigned first_greatest(__m256 s0, __m256 s1)
+{
+    const __m256 both = _mm256_max_ps(s0, s1);
+    __m256 most = _mm256_max_ps(both, _mm256_permute2f128_ps(both, both, 0x01));
+    most = _mm256_max_ps(most, _mm256_shuffle_ps(most, most, 0x4E));
+    most = _mm256_max_ps(most, _mm256_shuffle_ps(most, most, 0xB1));
+    const unsigned low = (unsigned)_mm256_movemask_ps(_mm256_cmp_ps(s0, most, _CMP_EQ_OQ));
+    const unsigned high = (unsigned)_mm256_movemask_ps(_mm256_cmp_ps(s1, most, _CMP_EQ_OQ));
+    return (unsigned)__builtin_ctz(low | high << 8);
+}
+
+// Where the neighbours of a run of 8 values are.
+QB_INLINE const uint16_t *neighbours(const struct qb_grid *grid, __m256 t)
+{
+    const __m256 from_low = _mm256_sub_ps(t, _mm256_set1_ps(grid->low));
+    __m256 digit = _mm256_max_ps(_mm256_mul_ps(from_low, _mm256_set1_ps(grid->per_step)), _mm256_setzero_ps());
+    digit = _mm256_min_ps(digit, _mm256_set1_ps(2.0f));
+    const __m256i digits = _mm256_cvtps_epi32(digit);
+    __m128i sums = _mm_packs_epi32(_mm256_castsi256_si128(digits), _mm256_extracti128_si256(digits, 1));
+    sums = _mm_madd_epi16(sums, _mm_setr_epi16(1, 3, 9, 27, 81, 243, 729, 2187));
+    sums = _mm_add_epi32(sums, _mm_shuffle_epi32(sums, 0x4E));
+    sums = _mm_add_epi32(sums, _mm_shuffle_epi32(sums, 0xB1));
+    return grid->nearby + (size_t)(unsigned)_mm_cvtsi128_si32(sums) * QB_NEAR;
+}
+
+// In three steps: what each run's sums wait for is long, and so many runs wait together.
+QB_INLINE void near_eights(const struct qb_grid *grid, const float *x, const float *w, size_t runs, float inv,
+                           uint16_t *points, float *a, float *b)
+{
+    const __m256 by = _mm256_set1_ps(inv);
+    const uint16_t *nearby[TOGETHER];
+    for (size_t r = 0; r < runs; r++) nearby[r] = neighbours(grid, _mm256_mul_ps(_mm256_loadu_ps(x + 8 * r), by));
+    for (size_t r = 0; r < runs; r++) {
+        const __m256 t = _mm256_mul_ps(_mm256_loadu_ps(x + 8 * r), by), weight = _mm256_loadu_ps(w + 8 * r);
+        const __m256 twice = _mm256_add_ps(t, t);
+        __m256 pairs[8];
+        QB_UNROLL
+        for (int j = 0; j < 8; j++)
+            pairs[j] = in_halves(terms_at(grid->values + 8 * nearby[r][2 * j], weight, twice),
+                                 terms_at(grid->values + 8 * nearby[r][2 * j + 1], weight, twice));
+        points[r] = nearby[r][first_greatest(scores_of(pairs[0], pairs[1], pairs[2], pairs[3]),
+                                           scores_of(pairs[4], pairs[5], pairs[6], pairs[7]))];
+    }
+    for (size_t r = 0; r < runs; r++) {
+        const __m256 level = levels_at(grid->values + 8 * points[r]);
+        const __m256 weighted = _mm256_mul_ps(_mm256_loadu_ps(w + 8 * r), level);
+        const __m256 with_x = _mm256_mul_ps(weighted, _mm256_loadu_ps(x + 8 * r));
+        const __m256 with_level = _mm256_mul_ps(weighted, level);
+        a[r] = folded(_mm_add_ps(_mm256_castps256_ps128(with_x), _mm256_extractf128_ps(with_x, 1)));
+        b[r] = folded(_mm_add_ps(_mm256_castps256_ps128(with_level), _mm256_extractf128_ps(with_level, 1)));
+    }
+}
+
+QB_INLINE void near_fours(const struct qb_grid *grid, const float *x, const float *w, size_t runs, float inv,
+                          uint16_t *points, float *a, float *b)
+{
+    const __m128 by = _mm_set1_ps(inv), from = _mm_set1_ps(grid->low), per_step = _mm_set1_ps(grid->per_step);
+    const __m128i powers = _mm_setr_epi16(1, 8, 64, 512, 0, 0, 0, 0);
+    for (size_t r = 0; r < runs; r++) {
+        const __m128 v = _mm_loadu_ps(x + 4 * r), weight = _mm_loadu_ps(w + 4 * r), t = _mm_mul_ps(v, by);
+        __m128 digit = _mm_max_ps(_mm_mul_ps(_mm_sub_ps(t, from), per_step), _mm_setzero_ps());
+        digit = _mm_min_ps(digit, _mm_set1_ps(7.0f));
+        __m128i sums = _mm_cvtps_epi32(digit);
+        sums = _mm_madd_epi16(_mm_packs_epi32(sums, sums), powers);
+        sums = _mm_add_epi32(sums, _mm_shuffle_epi32(sums, 0xB1));
+        const size_t at = (size_t)(unsigned)_mm_cvtsi128_si32(sums) * QB_NEAR;
+        const int8_t *const values = grid->nearby_values + 4 * at;
+        const __m256 weights = _mm256_set_m128(weight, weight), one = _mm256_set_m128(t, t);
+        const __m256 twice = _mm256_add_ps(one, one);
+        __m256 pairs[8];
+        QB_UNROLL
+        for (int j = 0; j < 8; j++) pairs[j] = terms_at(values + 8 * j, weights, twice);
+        const unsigned place = first_greatest(scores_of(pairs[0], pairs[1], pairs[2], pairs[3]),
+                                              scores_of(pairs[4], pairs[5], pairs[6], pairs[7]));
+        points[r] = grid->nearby[at + place];
+        int32_t four;
+        memcpy(&four, values + 4 * place, 4);
+        const __m128 level = _mm_cvtepi32_ps(_mm_cvtepi8_epi32(_mm_cvtsi32_si128(four)));
+        const __m128 weighted = _mm_mul_ps(weight, level);
+        a[r] = folded(_mm_mul_ps(weighted, v));
+        b[r] = folded(_mm_mul_ps(weighted, level));
+    }
+}
+
+void qb_nearby_avx2(const struct qb_grid *grid, const float *x, const float *w, size_t runs, float inv,
+                  uint16_t *points, float *a, float *b)
+{
+    for (size_t r = 0; r < runs; r += TOGETHER) {
+        const size_t n = runs - r < TOGETHER ? runs - r : TOGETHER, at = r * grid->dims;
+        if (grid->dims == 8) near_eights(grid, x + at, w + at, n, inv, points + r, a + r, b + r);
+        else near_fours(grid, x + at, w + at, n, inv, points + r, a + r, b + r);
+    }
 }
 
 QB_TARGET_END

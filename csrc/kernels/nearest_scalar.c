@@ -38,19 +38,59 @@ QB_INLINE float folded(const float *v, unsigned dims)
     return (four[0] + four[2]) + (four[1] + four[3]);
 }
 
+// The sums of one run and its point.
+QB_INLINE void sums_of(const struct qb_grid *grid, const float *x, const float *w, unsigned point, float *a, float *b)
+{
+    const unsigned bits = grid->bits, mask = (1u << bits) - 1;
+    float with_x[8], with_level[8];
+    for (unsigned i = 0; i < grid->dims; i++) {
+        const float level = grid->levels[grid->points[point] >> bits * i & mask], weighted = w[i] * level;
+        with_x[i] = weighted * x[i];
+        with_level[i] = weighted * level;
+    }
+    *a = folded(with_x, grid->dims);
+    *b = folded(with_level, grid->dims);
+}
+
 void qb_nearest_scalar(const struct qb_grid *grid, const float *x, const float *w, size_t runs, float inv,
                        uint16_t *points, float *a, float *b)
 {
-    const unsigned bits = grid->bits, mask = (1u << bits) - 1;
     for (size_t r = 0; r < runs; r++, x += grid->dims, w += grid->dims) {
         points[r] = (uint16_t)nearest(grid, x, w, inv);
-        float with_x[8], with_level[8];
-        for (unsigned i = 0; i < grid->dims; i++) {
-            const float level = grid->levels[grid->points[points[r]] >> bits * i & mask], weighted = w[i] * level;
-            with_x[i] = weighted * x[i];
-            with_level[i] = weighted * level;
-        }
-        a[r] = folded(with_x, grid->dims);
-        b[r] = folded(with_level, grid->dims);
+        sums_of(grid, x, w, points[r], a + r, b + r);
+    }
+}
+
+QB_INLINE unsigned nearby(const struct qb_grid *grid, const float *x, const float *w, float inv)
+{
+    const unsigned dims = grid->dims, base = dims == 8 ? 3 : 8;
+    const float top = (float)(base - 1);
+    unsigned number = 0;
+    for (unsigned i = dims; i-- > 0;) {
+        float digit = rintf((x[i] * inv - grid->low) * grid->per_step);
+        digit = digit > 0 ? digit : 0;
+        number = number * base + (unsigned)(digit < top ? digit : top);
+    }
+    float best = -INFINITY;
+    unsigned found = 0;
+    for (unsigned j = number * QB_NEAR; j < (number + 1) * QB_NEAR; j++) {
+        float f[8];
+        for (unsigned i = 0; i < dims; i++)
+            f[i] = term(w[i], (float)grid->values[grid->nearby[j] * dims + i], x[i] * inv);
+        const float score = dims == 8 ? ((f[0] + f[4]) + (f[1] + f[5])) + ((f[2] + f[6]) + (f[3] + f[7]))
+                                      : (f[0] + f[1]) + (f[2] + f[3]);
+        if (!(score > best)) continue;
+        best = score;
+        found = grid->nearby[j];
+    }
+    return found;
+}
+
+void qb_nearby_scalar(const struct qb_grid *grid, const float *x, const float *w, size_t runs, float inv,
+                    uint16_t *points, float *a, float *b)
+{
+    for (size_t r = 0; r < runs; r++, x += grid->dims, w += grid->dims) {
+        points[r] = (uint16_t)nearby(grid, x, w, inv);
+        sums_of(grid, x, w, points[r], a + r, b + r);
     }
 }

@@ -10,6 +10,8 @@
 enum { MOST_POINTS = 2048, MOST_RUNS = 9 };
 
 static struct buffer xs, ws;
+static uint16_t nearby[6561 * QB_NEAR];
+static int8_t values[MOST_POINTS * 8], nearby_values[4096 * QB_NEAR * 4];
 
 struct problem {
     uint16_t points[MOST_POINTS];
@@ -80,8 +82,65 @@ static void check_scores(const struct problem *p, const uint16_t *found, const f
     }
 }
 
+// Any points as neighbours.
+static void any_neighbours(struct problem *p)
+{
+    struct qb_grid *const g = &p->grid;
+    const unsigned numbers = g->dims == 8 ? 6561 : 4096, mask = (1u << g->bits) - 1;
+    for (unsigned i = 0; i < g->count; i++)
+        for (unsigned j = 0; j < g->dims; j++)
+            values[i * g->dims + j] = (int8_t)g->levels[g->points[i] >> g->bits * j & mask];
+    for (unsigned i = 0; i < numbers * QB_NEAR; i++) nearby[i] = (uint16_t)ck_below(g->count);
+    for (unsigned i = 0; g->dims == 4 && i < numbers * QB_NEAR; i++) memcpy(nearby_values + 4 * i, values + 4 * nearby[i], 4);
+    g->low = (float)ck_below(20) - 10;
+    g->per_step = 0.125f * (float)(1 + ck_below(8));
+    g->nearby = nearby;
+    g->values = values;
+    g->nearby_values = nearby_values;
+}
+
+static unsigned number_of(const struct problem *p, size_t run)
+{
+    const unsigned dims = p->grid.dims, base = dims == 8 ? 3 : 8;
+    unsigned number = 0;
+    for (unsigned i = dims; i-- > 0;) {
+        const float step = rintf((p->x[run * dims + i] * p->inv - p->grid.low) * p->grid.per_step);
+        number = number * base + (unsigned)fmaxf(0, fminf(step, (float)(base - 1)));
+    }
+    return number;
+}
+
+static void check_near(const struct qb_kernels *ref, const struct qb_kernels *test)
+{
+    struct problem p;
+    uint16_t want[MOST_RUNS] = {0}, got[MOST_RUNS];
+    float sums[2][2 * MOST_RUNS] = {{0}};
+    if (ck_skip()) return;
+    any_problem(&p);
+    any_neighbours(&p);
+    ck_case("points=%u dims=%u runs=%zu", p.grid.count, p.grid.dims, p.runs);
+    ref->nearby(&p.grid, p.x, p.w, p.runs, p.inv, want, sums[0], sums[0] + MOST_RUNS);
+    test->nearby(&p.grid, p.x, p.w, p.runs, p.inv, got, sums[1], sums[1] + MOST_RUNS);
+    ck_same("points", (const uint8_t *)want, (const uint8_t *)got, p.runs * sizeof *want);
+    same_floats("sums", sums[0], sums[1], p.runs);
+    same_floats("sums of squares", sums[0] + MOST_RUNS, sums[1] + MOST_RUNS, p.runs);
+    for (size_t r = 0; ref == test && r < p.runs; r++) {
+        const uint16_t *const from = nearby + number_of(&p, r) * QB_NEAR;
+        double best = -INFINITY, size = 1;
+        int there = 0;
+        for (int j = 0; j < QB_NEAR; j++) {
+            best = fmax(best, score_of(&p, r, from[j]));
+            size = fmax(size, fabs(score_of(&p, r, from[j])));
+            there |= from[j] == got[r];
+        }
+        ck_true("the nearest of the neighbours", there && best - score_of(&p, r, got[r]) <= 1e-4 * size);
+    }
+}
+
 static void check(const struct qb_kernels *ref, const struct qb_kernels *test)
 {
+    if (ck_kernel("nearby"))
+        for (int i = 0; i < 200; i++) check_near(ref, test);
     if (!ck_kernel("nearest")) return;
     for (int i = 0; i < 1500; i++) {
         if (ck_skip()) continue;
