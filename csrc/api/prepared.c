@@ -97,15 +97,17 @@ static void load_blocks(const struct qb_kernels *k, const qb_format *format, con
 {
     const qb_block_type *const type = qb_block_type_of(format->block);
     const size_t elements = type->elements, segments = elements / type->format.group;
-    uint8_t codes[QB_LANES * QB_BLOCK_MAX], *lines = piece->room;
-    float params[QB_LANES * QB_BLOCK_MAX / 16], *d = piece->d;
-    piece->lines = lines;
-    for (; count--; blocks += QB_LANES * type->bytes, lines += QB_LANES * elements, d += QB_LANES * segments) {
-        qb_block_codes(k, format, blocks, 0, QB_LANES * elements, codes);
-        k->interleave(codes, elements, elements, lines);
-        qb_block_params(k, format, blocks, 0, QB_LANES * segments, params, NULL);
-        k->interleave((const uint8_t *)params, segments * sizeof *d, segments * sizeof *d, (uint8_t *)d);
+    const size_t codes_step = QB_LANES * elements, params_step = QB_LANES * segments;
+    uint8_t codes[QB_PIECE_UNITS * QB_LINE];
+    float params[QB_PIECE_SEGMENTS * QB_LANES];
+    qb_block_codes(k, format, blocks, 0, count * codes_step, codes);
+    qb_block_params(k, format, blocks, 0, count * params_step, params, NULL);
+    for (size_t i = 0; i < count; i++) {
+        k->interleave(codes + i * codes_step, elements, elements, piece->room + i * codes_step);
+        k->interleave((const uint8_t *)(params + i * params_step), segments * sizeof *params, segments * sizeof *params,
+                      (uint8_t *)(piece->d + i * params_step));
     }
+    piece->lines = piece->room;
 }
 
 // A panel is read in two streams, parameters and codes, but fetched as one, so that the start of the next panel is
