@@ -10,19 +10,24 @@ from benchmarks.peers.libraries import ROWS_CHECKED, Bind, Matrix, Method, Run, 
 
 FORMATS = (*(f"int{bits}_g32" for bits in range(2, 9)), "int4_g128")
 ACTIVATIONS = ("int8", "int16", "int24")
-OTHERS = ("uint2_g32", "uint4_g32", "int8_row")  # with minima; with one scale a row, as some peers
+# With minima; with fewer scales, as some peers; block types of ggml.
+OTHERS = ("uint2_g32", "uint4_g32", "int6_g64", "int7_g128", "int8_row", "q4_K", "q5_K", "q6_K")
 
 
 def methods() -> list[Method]:
     named = [*itertools.product(FORMATS, ACTIVATIONS), *itertools.product(OTHERS, ACTIVATIONS[:1])]
     return [
-        Method("pyqbits", f"{name} {kind}", bits(name), functools.partial(prepare, name, kind))
+        Method("pyqbits", f"{name} {kind}", bits(name), functools.partial(prepare, name, kind), divides(name))
         for name, kind in named
     ]
 
 
 def bits(name: str) -> int:
-    return int(name.partition("int")[2][0])
+    return int(next(letter for letter in name if letter.isdigit()))
+
+
+def divides(name: str) -> int:
+    return 256 if name.endswith("_K") else 1
 
 
 def prepare(name: str, activations: str, weights: Weights) -> Matrix:
