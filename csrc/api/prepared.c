@@ -183,10 +183,13 @@ static void load_piece(const struct qb_weights *w, void *state, const struct qb_
     qb_prepared_piece(w->kernels, layout, w->format, panel, x, s, end, unit, piece);
 }
 
-// Segments of a piece whose codes stay in planes; `words` are those of all columns, which are one chunk if they are few.
-static size_t octet_segments(const struct qb_panel_layout *layout, const qb_format *format, size_t words)
+// Segments of a piece whose codes stay in planes; the columns are one chunk if they are few.
+static size_t octet_segments(const struct qb_kernels *k, const struct qb_panel_layout *layout, const qb_format *format,
+                             size_t cols, size_t planes)
 {
-    if (words > QB_GEMV_WORDS || !layout->bits || !stays_in_planes(&layout->cut)) return 0;
+    // The other kernel is the faster one for four words of as many bits as it does not multiply as bytes, or one less.
+    const size_t most = layout->bits < k->wide_bits[1] - 1 ? QB_GEMV_WORDS : QB_GEMV_WORDS - 1;
+    if (cols > most / planes || (cols > 1 && planes > 1) || !layout->bits || !stays_in_planes(&layout->cut)) return 0;
     return halves_stay(format, &layout->cut) ? SIZE_MAX / 2 : QB_PIECE_SEGMENTS;
 }
 
@@ -195,13 +198,14 @@ int qb_prepared_multiply(const qb_prepared *p, const struct qb_panel_layout *lay
 {
     const struct source source = {p, layout};
     if (planes < 1 || planes > 3 || !qb_float_bytes(x->dtype) || x->cols != p->cols) return QB_ERR_ARGUMENT;
-    const struct qb_weights w = {.kernels = qb_kernels_now(),
+    const struct qb_kernels *const k = qb_kernels_now();
+    const struct qb_weights w = {.kernels = k,
                                  .self = &source,
                                  .format = &p->format,
                                  .rows = p->rows,
                                  .cut = layout->cut,
                                  .row_bytes = layout->bytes / QB_LANES,
-                                 .octet_segments = octet_segments(layout, &p->format, x->rows * (size_t)planes),
+                                 .octet_segments = octet_segments(k, layout, &p->format, x->rows, (size_t)planes),
                                  .load = load_piece};
     return qb_multiply(&w, x, planes, out, out_n, out_m);
 }

@@ -53,6 +53,7 @@ QB_INLINE __m256i part_of(const uint8_t *octet, const int bits, const __m256i *t
 ADD_UNITS(1)
 ADD_UNITS(2)
 ADD_UNITS(3)
+ADD_UNITS(4)
 
 #define IN_NIBBLES(bits) ((bits) == 7 || (bits) == 8 || (bits) == 16)
 #include "gemv_ymm.h"

@@ -53,6 +53,7 @@ QB_INLINE __m512i unit_of(const uint8_t *octet, const int bits, const int unit)
 ADD_UNITS(1, 4)
 ADD_UNITS(2, 2)
 ADD_UNITS(3, 2)
+ADD_UNITS(4, 2)
 
 // A panel times `width` columns; words = width * planes.
 #define GEMV(bits, planes, width, words, chains)                                                  \
@@ -95,8 +96,8 @@ ADD_UNITS(3, 2)
         QB_UNROLL for (size_t c = 0; c < width; c++) _mm512_storeu_ps(acc + QB_LANES * c, out[c]);\
     }
 #define X(bits)                                                                                   \
-    GEMV(bits, 1, 1, 1, 4) GEMV(bits, 1, 2, 2, 2) GEMV(bits, 1, 3, 3, 2) GEMV(bits, 2, 1, 2, 2)   \
-    GEMV(bits, 3, 1, 3, 2)
+    GEMV(bits, 1, 1, 1, 4) GEMV(bits, 1, 2, 2, 2) GEMV(bits, 1, 3, 3, 2) GEMV(bits, 1, 4, 4, 2)   \
+    GEMV(bits, 2, 1, 2, 2) GEMV(bits, 3, 1, 3, 2)
 QB_WIDTHS(X) TABLE_WIDTHS(X)
 #undef X
 
@@ -104,10 +105,10 @@ void qb_gemv_avx512(const struct qb_panel *w, const struct qb_activations *x, fl
 {
     typedef void gemv(const struct qb_panel *, const struct qb_activations *, float *);
 #define X(bits)                                                                                   \
-    [bits] = {{gemv_u##bits##_1x1, gemv_u##bits##_1x2, gemv_u##bits##_1x3},                       \
+    [bits] = {{gemv_u##bits##_1x1, gemv_u##bits##_1x2, gemv_u##bits##_1x3, gemv_u##bits##_1x4},   \
               {gemv_u##bits##_2x1},                                                               \
               {gemv_u##bits##_3x1}},
-    static gemv *const functions[2 * QB_MAX_BITS + 1][3][3] = {QB_WIDTHS(X) TABLE_WIDTHS(X)};
+    static gemv *const functions[2 * QB_MAX_BITS + 1][3][QB_GEMV_WORDS] = {QB_WIDTHS(X) TABLE_WIDTHS(X)};
 #undef X
     const int bits = w->table ? w->bits + 8 : w->bits;
     if (x->cols) functions[bits][x->planes - 1][x->cols - 1](w, x, acc);

@@ -42,6 +42,7 @@ QB_INLINE __m256i codes_of(const uint8_t *octet, const int bits, const __m256i *
 ADD_UNITS(1, 4)
 ADD_UNITS(2, 2)
 ADD_UNITS(3, 1)
+ADD_UNITS(4, 1)
 
 #define IN_NIBBLES(bits) 0
 #include "gemv_ymm.h"

@@ -83,8 +83,10 @@ QB_INLINE void end_sums(const int bits, const int words, const int one_plane, co
     }
 
 #define X(bits)                                                                                   \
-    GEMV(gemv, bits, 1, OCTETS) GEMV(gemv, bits, 2, OCTETS) GEMV(gemv, bits, 3, OCTETS)           \
-    GEMV(halves, bits, 1, HALVES) GEMV(halves, bits, 2, HALVES) GEMV(halves, bits, 3, HALVES)
+    GEMV(gemv, bits, 1, OCTETS) GEMV(gemv, bits, 2, OCTETS)                                       \
+    GEMV(gemv, bits, 3, OCTETS) GEMV(gemv, bits, 4, OCTETS)                                       \
+    GEMV(halves, bits, 1, HALVES) GEMV(halves, bits, 2, HALVES)                                   \
+    GEMV(halves, bits, 3, HALVES) GEMV(halves, bits, 4, HALVES)
 QB_WIDTHS(X) TABLE_WIDTHS(X)
 #undef X
 
@@ -92,8 +94,8 @@ static void gemv(const struct qb_panel *w, const struct qb_activations *x, float
 {
     typedef void few(const struct qb_panel *, const struct qb_activations *, float *);
 #define X(bits)                                                                                   \
-    [bits] = {{gemv_u##bits##_1, gemv_u##bits##_2, gemv_u##bits##_3},                             \
-              {halves_u##bits##_1, halves_u##bits##_2, halves_u##bits##_3}},
+    [bits] = {{gemv_u##bits##_1, gemv_u##bits##_2, gemv_u##bits##_3, gemv_u##bits##_4},           \
+              {halves_u##bits##_1, halves_u##bits##_2, halves_u##bits##_3, halves_u##bits##_4}},
     static few *const functions[2 * QB_MAX_BITS + 1][2][QB_GEMV_WORDS] = {QB_WIDTHS(X) TABLE_WIDTHS(X)};
 #undef X
     const int bits = w->table ? w->bits + 8 : w->bits, in_halves = w->segments && w->units[0] % 8;

@@ -244,6 +244,7 @@ static void check_gemv(const struct qb_kernels *ref, const struct qb_kernels *te
     for (int planes = 1; planes <= 3; planes++) {
         for (size_t cols = 0; cols * (size_t)planes <= QB_GEMV_WORDS; cols++) {
             struct shape c = {bits, planes, cols, 0, 0, 8, ANY};
+            if (cols > 1 && planes > 1) continue;
             for (int kind = 0; kind < EXTREMES; kind++) {
                 c.kind = (enum extremes)kind;
                 c.step = 8;
