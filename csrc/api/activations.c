@@ -13,7 +13,7 @@ enum {
 };
 
 int qb_stretch_new(struct qb_stretch *s, const struct qb_kernels *kernels, const qb_floats *x,
-                   const struct qb_cut *cut, int bits, int planes, size_t cols)
+                   const struct qb_cut *cut, int bits, int planes, size_t cols, size_t tile)
 {
     const size_t words = cols * (size_t)planes, wide_words = bits < kernels->wide_bits[planes] ? 0 : cols * qb_wide_words(planes);
     // A segment takes at least a unit, and where groups are whole units each holds four elements.
@@ -28,6 +28,7 @@ int qb_stretch_new(struct qb_stretch *s, const struct qb_kernels *kernels, const
     s->cut = *cut;
     s->planes = planes;
     s->limit = limit;
+    s->tile = tile;
     s->digits = (int8_t *)room;
     s->wide = wide_words ? (int16_t *)(room + limit * words) : NULL;
     s->sums = room + limit * (words + 2 * wide_words);
@@ -40,12 +41,40 @@ int qb_stretch_new(struct qb_stretch *s, const struct qb_kernels *kernels, const
 
 void qb_stretch_free(struct qb_stretch *s) { free(s->digits); }
 
-// The same digits in 16 bits.
-static void place_wide(struct qb_stretch *w, size_t c, size_t unit, const int8_t *digits, size_t n)
+// The tile of column c: its first column and how many there are.
+struct columns {
+    size_t first, count;
+};
+
+static struct columns tile_of(const struct qb_stretch *w, size_t c)
 {
-    const size_t words = qb_wide_words(w->planes), step = w->cols * words * 2, top = (size_t)w->planes - 1;
+    const size_t first = c / w->tile * w->tile;
+    return (struct columns){first, qb_min(w->tile, w->cols - first)};
+}
+
+struct qb_activations qb_stretch_tile(const struct qb_stretch *x, size_t c, size_t s, size_t unit)
+{
+    const struct columns tile = tile_of(x, c);
+    const size_t planes = (size_t)x->planes, words = qb_wide_words(x->planes);
+    // All tiles before this one are whole, and as long as a stretch can be.
+    const size_t units = x->limit * tile.first + unit * tile.count, segments = x->limit * tile.first + s * tile.count;
+    return (struct qb_activations){.cols = tile.count,
+                                   .planes = x->planes,
+                                   .digits = x->digits + units * planes * 4,
+                                   .sums = x->sums + segments * planes,
+                                   .dx = x->dx + segments,
+                                   .dxsum = x->dxsum + segments,
+                                   .wide = x->wide ? x->wide + units * words * 4 : NULL};
+}
+
+// The digits of column c in 16 bits, n elements from `unit` on.
+static void place_wide(const struct qb_stretch *w, size_t c, size_t unit, const int8_t *digits, size_t n)
+{
+    const struct columns tile = tile_of(w, c);
+    const size_t words = qb_wide_words(w->planes), step = tile.count * words * 2, top = (size_t)w->planes - 1;
     for (size_t word = 0; word < words; word++) {
-        int16_t all[QB_BLOCK_MAX + 3], *to = w->wide + ((2 * unit * w->cols + c) * words + word) * 2;
+        int16_t all[QB_BLOCK_MAX + 3];
+        int16_t *to = w->wide + (w->limit * tile.first + unit * tile.count) * words * 4 + ((c - tile.first) * words + word) * 2;
         // The last word has the two highest digits, or the one there is.
         const int8_t *const low = digits + (word ? top - 1 : 0) * QB_BLOCK_MAX, *const high = digits + top * QB_BLOCK_MAX;
         const int both = word || top == 1;
@@ -59,12 +88,15 @@ static void place_wide(struct qb_stretch *w, size_t c, size_t unit, const int8_t
 static void place_segment(struct qb_stretch *w, size_t c, size_t s, size_t unit, const int8_t *digits, size_t n,
                           float dx)
 {
-    const size_t planes = (size_t)w->planes, step = w->cols * planes * 4;
+    const struct columns tile = tile_of(w, c);
+    const size_t planes = (size_t)w->planes, step = tile.count * planes * 4, within = c - tile.first;
+    const size_t at = w->limit * tile.first + s * tile.count + within;
+    int8_t *const start = w->digits + (w->limit * tile.first + unit * tile.count + within) * planes * 4;
     int32_t total = 0;
     if (w->wide) place_wide(w, c, unit, digits, n);
     for (size_t p = planes; p-- > 0;) {
         const int8_t *const from = digits + p * QB_BLOCK_MAX;
-        int8_t *to = w->digits + ((unit * w->cols + c) * planes + p) * 4;
+        int8_t *to = start + p * 4;
         int32_t sum = 0;
         for (size_t i = 0; i < n; i++) sum += from[i];
         for (size_t i = 0; i + 4 <= n; i += 4, to += step) memcpy(to, from + i, 4);
@@ -72,11 +104,11 @@ static void place_segment(struct qb_stretch *w, size_t c, size_t s, size_t unit,
             memset(to, 0, 4);
             memcpy(to, from + n / 4 * 4, n % 4);
         }
-        w->sums[(s * w->cols + c) * planes + p] = sum;
+        w->sums[at * planes + p] = sum;
         total = total * 256 + sum;
     }
-    w->dx[s * w->cols + c] = dx;
-    w->dxsum[s * w->cols + c] = dx * (float)total;
+    w->dx[at] = dx;
+    w->dxsum[at] = dx * (float)total;
 }
 
 // Splits the block [k, end) of column c; its first segment is number s and starts at `unit`.

@@ -83,7 +83,6 @@ static void multiply_rows(const struct multiplication *job, struct worker *worke
 {
     const struct qb_weights *const w = job->w;
     const struct qb_stretch *const x = job->x;
-    const size_t words = x->cols * (size_t)x->planes, wide = x->cols * qb_wide_words(x->planes);
     struct qb_piece *const piece = &worker->piece;
     const int with_min = w->format->zero == QB_ZERO_MIN;
     for (size_t s = 0, end, unit = 0, units; s < x->segments; s = end, unit += units) {
@@ -106,10 +105,10 @@ static void multiply_rows(const struct multiplication *job, struct worker *worke
                                        .half_d = piece->half_d,
                                        .half_m = piece->half_m,
                                        .half_step = piece->half_step};
-        const struct qb_activations part = {x->cols, x->planes, x->digits + unit * words * 4, x->sums + s * words,
-                                            x->dx + s * x->cols, x->dxsum + s * x->cols,
-                                            x->wide ? x->wide + unit * wide * 4 : NULL};
-        (piece->in_planes ? w->kernels->gemv : w->kernels->panel)(&panel, &part, worker->acc);
+        for (size_t c = 0; c < x->cols; c += x->tile) {
+            const struct qb_activations tile = qb_stretch_tile(x, c, s, unit);
+            (piece->in_planes ? w->kernels->gemv : w->kernels->panel)(&panel, &tile, worker->acc + c * QB_LANES);
+        }
     }
 }
 
@@ -142,11 +141,14 @@ int qb_multiply(const struct qb_weights *w, const qb_floats *x, int planes, floa
     // Chunks of equal size: a short last one would cost as much decoding as a full one.
     const size_t chunks = qb_ceil_div(x->rows, QB_COLUMNS), most = qb_ceil_div(x->rows, chunks);
     const size_t parts = parts_of(w, most);
+    // Codes that all stay in planes are multiplied as bytes.
+    const int in_planes = w->octet_segments && w->cut.cols % (4 * QB_OCTET) == 0;
     struct qb_stretch stretch;
     struct multiplication job = {w, &stretch, {0}, NULL};
     if (w->state_bytes && !(job.states = malloc(parts * w->state_bytes))) return QB_ERR_MEMORY;
     for (size_t i = 0; w->state_bytes && i < parts; i++) memset(job.states + i * w->state_bytes, 0, QB_STATE_ZEROED);
-    if (!qb_stretch_new(&stretch, w->kernels, x, &w->cut, qb_stored_bits(w->format), planes, most)) {
+    if (!qb_stretch_new(&stretch, w->kernels, x, &w->cut, in_planes ? 0 : qb_stored_bits(w->format), planes, most,
+                        w->octet_segments ? w->octet_columns : most)) {
         free(job.states);
         return QB_ERR_MEMORY;
     }

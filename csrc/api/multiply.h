@@ -39,8 +39,9 @@ struct qb_weights {
     struct qb_cut cut;
     size_t row_bytes; // of a row in memory, for choosing a number of threads
     size_t state_bytes;
-    // In whole octets of planes a piece may have as many segments as this; 0 if `load` does not leave codes there.
-    size_t octet_segments;
+    // In whole octets of planes a piece may have as many segments as this, and so many columns are multiplied at a
+    // time; 0 if `load` does not leave codes there.
+    size_t octet_segments, octet_columns;
     void (*load)(const struct qb_weights *w, void *state, const struct qb_stretch *x, size_t row, size_t s,
                  size_t end, size_t unit, struct qb_piece *piece);
 };

@@ -183,13 +183,14 @@ static void load_piece(const struct qb_weights *w, void *state, const struct qb_
     qb_prepared_piece(w->kernels, layout, w->format, panel, x, s, end, unit, piece);
 }
 
-// Segments of a piece whose codes stay in planes; the columns are one chunk if they are few.
+// Segments of a piece whose codes stay in planes, if the columns are few. Four words of codes of as many bits as the
+// kernel of more columns does not take as bytes, or one less, are faster with that.
 static size_t octet_segments(const struct qb_kernels *k, const struct qb_panel_layout *layout, const qb_format *format,
-                             size_t cols, size_t planes)
+                             size_t words)
 {
-    // The other kernel is the faster one for four words of as many bits as it does not multiply as bytes, or one less.
-    const size_t most = layout->bits < k->wide_bits[1] - 1 ? QB_GEMV_WORDS : QB_GEMV_WORDS - 1;
-    if (cols > most / planes || (cols > 1 && planes > 1) || !layout->bits || !stays_in_planes(&layout->cut)) return 0;
+    enum { FEW_WORDS = 8 };
+    const size_t most = layout->bits < k->wide_bits[1] - 1 ? FEW_WORDS : QB_GEMV_WORDS - 1;
+    if (words > most || !layout->bits || !stays_in_planes(&layout->cut)) return 0;
     return halves_stay(format, &layout->cut) ? SIZE_MAX / 2 : QB_PIECE_SEGMENTS;
 }
 
@@ -205,7 +206,8 @@ int qb_prepared_multiply(const qb_prepared *p, const struct qb_panel_layout *lay
                                  .rows = p->rows,
                                  .cut = layout->cut,
                                  .row_bytes = layout->bytes / QB_LANES,
-                                 .octet_segments = octet_segments(k, layout, &p->format, x->rows, (size_t)planes),
+                                 .octet_segments = octet_segments(k, layout, &p->format, x->rows * (size_t)planes),
+                                 .octet_columns = planes == 1 ? QB_GEMV_WORDS : 1,
                                  .load = load_piece};
     return qb_multiply(&w, x, planes, out, out_n, out_m);
 }
