@@ -183,14 +183,22 @@ static void load_piece(const struct qb_weights *w, void *state, const struct qb_
     qb_prepared_piece(w->kernels, layout, w->format, panel, x, s, end, unit, piece);
 }
 
-// Segments of a piece whose codes stay in planes, if the columns are few. Four words of codes of as many bits as the
-// kernel of more columns does not take as bytes, or one less, are faster with that.
-static size_t octet_segments(const struct qb_kernels *k, const struct qb_panel_layout *layout, const qb_format *format,
-                             size_t words)
+// Up to how many words of digits the kernels of family "gemv" are the faster ones, by measurement. Codes that the
+// other kernel does not multiply as bytes, or hardly, take those two steps themselves.
+static size_t few_words(const struct qb_kernels *k, const struct qb_panel_layout *layout, const qb_format *format,
+                        int planes)
 {
-    enum { FEW_WORDS = 8 };
-    const size_t most = layout->bits < k->wide_bits[1] - 1 ? FEW_WORDS : QB_GEMV_WORDS - 1;
-    if (words > most || !layout->bits || !stays_in_planes(&layout->cut)) return 0;
+    const int bits = qb_stored_bits(format);
+    if (bits < k->wide_bits[1] - 1) return planes == 2 || bits > 4 ? 8 : 12;
+    return layout->bits < bits ? QB_GEMV_WORDS : QB_GEMV_WORDS - 1;
+}
+
+// Segments of a piece whose codes stay in planes, if the columns are few.
+static size_t octet_segments(const struct qb_kernels *k, const struct qb_panel_layout *layout, const qb_format *format,
+                             size_t cols, int planes)
+{
+    if (cols > few_words(k, layout, format, planes) / (size_t)planes) return 0;
+    if (!layout->bits || !stays_in_planes(&layout->cut)) return 0;
     return halves_stay(format, &layout->cut) ? SIZE_MAX / 2 : QB_PIECE_SEGMENTS;
 }
 
@@ -206,7 +214,7 @@ int qb_prepared_multiply(const qb_prepared *p, const struct qb_panel_layout *lay
                                  .rows = p->rows,
                                  .cut = layout->cut,
                                  .row_bytes = layout->bytes / QB_LANES,
-                                 .octet_segments = octet_segments(k, layout, &p->format, x->rows * (size_t)planes),
+                                 .octet_segments = octet_segments(k, layout, &p->format, x->rows, planes),
                                  .octet_columns = planes == 1 ? QB_GEMV_WORDS : 1,
                                  .load = load_piece};
     return qb_multiply(&w, x, planes, out, out_n, out_m);
