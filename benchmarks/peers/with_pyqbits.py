@@ -11,7 +11,10 @@ from benchmarks.peers.libraries import ROWS_CHECKED, Bind, Matrix, Method, Run, 
 FORMATS = (*(f"int{bits}_g32" for bits in range(2, 9)), "int4_g128")
 ACTIVATIONS = ("int8", "int16", "int24")
 # With minima; with fewer scales, as some peers; block types of ggml.
-OTHERS = ("uint2_g32", "uint4_g32", "int6_g64", "int7_g128", "int8_row", "q4_K", "q5_K", "q6_K")
+OTHERS = (
+    *("uint2_g32", "uint4_g32", "uint6_g64", "uint6_g128", "int6_g64", "int7_g128", "int8_g128", "int8_row"),
+    *("q4_K", "q5_K", "q6_K"),
+)
 
 
 def methods() -> list[Method]:

@@ -15,7 +15,8 @@ enum {
 int qb_stretch_new(struct qb_stretch *s, const struct qb_kernels *kernels, const qb_floats *x,
                    const struct qb_cut *cut, int bits, int planes, size_t cols, size_t tile)
 {
-    const size_t words = cols * (size_t)planes, wide_words = bits < kernels->wide_bits[planes] ? 0 : cols * qb_wide_words(planes);
+    const size_t words = cols * (size_t)planes;
+    const size_t wide_words = bits < kernels->wide_bits[planes] ? 0 : cols * qb_wide_words(planes);
     // A segment takes at least a unit, and where groups are whole units each holds four elements.
     const size_t all = cut->group % 4 ? cut->cols : qb_ceil_div(cut->cols, 4);
     // Stretches are whole blocks of every block type.
@@ -74,10 +75,12 @@ static void place_wide(const struct qb_stretch *w, size_t c, size_t unit, const 
     const size_t words = qb_wide_words(w->planes), step = tile.count * words * 2, top = (size_t)w->planes - 1;
     for (size_t word = 0; word < words; word++) {
         int16_t all[QB_BLOCK_MAX + 3];
-        int16_t *to = w->wide + (w->limit * tile.first + unit * tile.count) * words * 4 + ((c - tile.first) * words + word) * 2;
+        int16_t *to = w->wide + (w->limit * tile.first + unit * tile.count) * words * 4;
         // The last word has the two highest digits, or the one there is.
-        const int8_t *const low = digits + (word ? top - 1 : 0) * QB_BLOCK_MAX, *const high = digits + top * QB_BLOCK_MAX;
+        const int8_t *const low = digits + (word ? top - 1 : 0) * QB_BLOCK_MAX;
+        const int8_t *const high = digits + top * QB_BLOCK_MAX;
         const int both = word || top == 1;
+        to += ((c - tile.first) * words + word) * 2;
         for (size_t i = 0; i < n; i++) all[i] = (int16_t)(both ? 256 * high[i] + low[i] : low[i]);
         for (size_t i = n; i < n + 3; i++) all[i] = 0;
         for (size_t i = 0; i < qb_ceil_div(n, 4) * 2; i++, to += step) memcpy(to, all + 2 * i, 4);

@@ -31,13 +31,13 @@ QB_INLINE __m256i part_of(const uint8_t *octet, const int bits, const __m256i *t
         sums16 pairs[2 * words];                                                                  \
         QB_UNROLL for (int i = 0; i < count; i++) {                                               \
             const int unit = UNIT(i, count), flush = FLUSH(bits) < count ? FLUSH(bits) : count;   \
-            const __m256i lo = part_of(octet, bits, table, high, first + unit, 0);                       \
-            const __m256i hi = part_of(octet, bits, table, high, first + unit, 1);                       \
+            const __m256i lo = part_of(octet, bits, table, high, first + unit, 0);                \
+            const __m256i hi = part_of(octet, bits, table, high, first + unit, 1);                \
             QB_UNROLL for (int j = 0; j < words; j++) {                                           \
                 const __m256i x = broadcast(digits + (unit * words + j) * 4);                     \
                 if (i % flush == 0) {                                                             \
-                    pairs[2 * j] = SUMS_AS(sums16, _mm256_maddubs_epi16(lo, x));                          \
-                    pairs[2 * j + 1] = SUMS_AS(sums16, _mm256_maddubs_epi16(hi, x));                      \
+                    pairs[2 * j] = SUMS_AS(sums16, _mm256_maddubs_epi16(lo, x));                  \
+                    pairs[2 * j + 1] = SUMS_AS(sums16, _mm256_maddubs_epi16(hi, x));              \
                 } else {                                                                          \
                     pairs[2 * j] = add_pairs(pairs[2 * j], lo, x);                                \
                     pairs[2 * j + 1] = add_pairs(pairs[2 * j + 1], hi, x);                        \

@@ -46,7 +46,7 @@ QB_INLINE __m512i unit_of(const uint8_t *octet, const int bits, const int unit)
             const __m512i codes = bits > 8 ? _mm512_shuffle_epi8(table, index) : index;           \
             QB_UNROLL for (int j = 0; j < words; j++) {                                           \
                 const int to = i % chains * words + j;                                            \
-                total[to] = add_dots(total[to], codes, broadcast(digits + (unit * words + j) * 4));\
+                total[to] = add_dots(total[to], codes, broadcast(digits + (unit * words + j) * 4)); \
             }                                                                                     \
         }                                                                                         \
     }
@@ -66,22 +66,22 @@ ADD_UNITS(4, 2)
         __m512i table = _mm512_setzero_si512();                                                   \
         if (bits > 8) table = _mm512_broadcast_i32x4(_mm_loadu_si128((const __m128i *)w->table)); \
         __m512 out[width];                                                                        \
-        QB_UNROLL for (size_t c = 0; c < width; c++) out[c] = _mm512_loadu_ps(acc + QB_LANES * c);\
+        QB_UNROLL for (size_t c = 0; c < width; c++) out[c] = _mm512_loadu_ps(acc + QB_LANES * c); \
         for (size_t s = 0; s < w->segments; s++) {                                                \
             sums32 total[chains * words];                                                         \
             QB_UNROLL for (int j = 0; j < chains * words; j++)                                    \
                 total[j] = to_sums(_mm512_setzero_si512());                                       \
-            for (size_t n = w->units[s] / 8; n--; octet += PLANES(bits) * LINE, digits += 32 * words) {   \
-                ahead = fetch_ahead(ahead, PLANES(bits), w->ahead_bytes);                             \
-                add_units_##words(octet, bits, 0, 8, table, digits, total);                              \
+            for (size_t n = w->units[s] / 8; n--; octet += PLANES(bits) * LINE, digits += 32 * words) { \
+                ahead = fetch_ahead(ahead, PLANES(bits), w->ahead_bytes);                         \
+                add_units_##words(octet, bits, 0, 8, table, digits, total);                       \
             }                                                                                     \
             if (w->units[s] % 8) {                                                                \
                 if (second) {                                                                     \
-                    add_units_##words(octet, bits, 4, 4, table, digits, total);                          \
-                    octet += PLANES(bits) * LINE;                                                         \
+                    add_units_##words(octet, bits, 4, 4, table, digits, total);                   \
+                    octet += PLANES(bits) * LINE;                                                 \
                 } else {                                                                          \
-                    ahead = fetch_ahead(ahead, PLANES(bits), w->ahead_bytes);                         \
-                    add_units_##words(octet, bits, 0, 4, table, digits, total);                          \
+                    ahead = fetch_ahead(ahead, PLANES(bits), w->ahead_bytes);                     \
+                    add_units_##words(octet, bits, 0, 4, table, digits, total);                   \
                 }                                                                                 \
                 second = !second;                                                                 \
                 digits += 16 * words;                                                             \
@@ -89,11 +89,11 @@ ADD_UNITS(4, 2)
             QB_UNROLL for (int j = words; j < chains * words; j++)                                \
                 total[j % words] = to_sums(                                                       \
                     _mm512_add_epi32(from_sums(total[j % words]), from_sums(total[j])));          \
-            QB_UNROLL for (int j = 0; bits == 1 && j < words; j++)                                 \
+            QB_UNROLL for (int j = 0; bits == 1 && j < words; j++)                                \
                 if (w->doubled) total[j] = to_sums(_mm512_slli_epi32(from_sums(total[j]), 1));    \
             end_segment(planes, width, 1, w, x, s, s * width, total, out);                        \
         }                                                                                         \
-        QB_UNROLL for (size_t c = 0; c < width; c++) _mm512_storeu_ps(acc + QB_LANES * c, out[c]);\
+        QB_UNROLL for (size_t c = 0; c < width; c++) _mm512_storeu_ps(acc + QB_LANES * c, out[c]); \
     }
 #define X(bits)                                                                                   \
     GEMV(bits, 1, 1, 1, 4) GEMV(bits, 1, 2, 2, 2) GEMV(bits, 1, 3, 3, 2) GEMV(bits, 1, 4, 4, 2)   \

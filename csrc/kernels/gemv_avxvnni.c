@@ -22,11 +22,11 @@ QB_INLINE __m256i codes_of(const uint8_t *octet, const int bits, const __m256i *
         sums32 sums[2 * words * chains];                                                          \
         (void)high;                                                                               \
         QB_UNROLL for (int j = 0; j < 2 * words * chains; j++)                                    \
-            sums[j] = SUMS_AS(sums32, j < 2 * words ? total[j] : _mm256_setzero_si256());                 \
+            sums[j] = SUMS_AS(sums32, j < 2 * words ? total[j] : _mm256_setzero_si256());         \
         QB_UNROLL for (int i = 0; i < count; i++) {                                               \
             const int unit = UNIT(i, count);                                                      \
-            const __m256i lo = codes_of(octet, bits, table, first + unit, 0);                             \
-            const __m256i hi = codes_of(octet, bits, table, first + unit, 1);                             \
+            const __m256i lo = codes_of(octet, bits, table, first + unit, 0);                     \
+            const __m256i hi = codes_of(octet, bits, table, first + unit, 1);                     \
             QB_UNROLL for (int j = 0; j < words; j++) {                                           \
                 const __m256i x = broadcast(digits + (unit * words + j) * 4);                     \
                 const int to = 2 * (words * (i % chains) + j);                                    \
@@ -35,9 +35,9 @@ QB_INLINE __m256i codes_of(const uint8_t *octet, const int bits, const __m256i *
             }                                                                                     \
         }                                                                                         \
         QB_UNROLL for (int j = 2 * words; j < 2 * words * chains; j++)                            \
-            sums[j % (2 * words)] = SUMS_AS(sums32,                                                    \
-                _mm256_add_epi32(SUMS_AS(__m256i, sums[j % (2 * words)]), SUMS_AS(__m256i, sums[j])));          \
-        QB_UNROLL for (int j = 0; j < 2 * words; j++) total[j] = SUMS_AS(__m256i, sums[j]);              \
+            sums[j % (2 * words)] = SUMS_AS(sums32,                                               \
+                _mm256_add_epi32(SUMS_AS(__m256i, sums[j % (2 * words)]), SUMS_AS(__m256i, sums[j]))); \
+        QB_UNROLL for (int j = 0; j < 2 * words; j++) total[j] = SUMS_AS(__m256i, sums[j]);       \
     }
 ADD_UNITS(1, 4)
 ADD_UNITS(2, 2)

@@ -43,7 +43,7 @@ QB_INLINE void end_sums(const int bits, const int words, const int one_plane, co
 // A panel times `words` words: as many columns of one plane, or one column of as many planes. `body` goes over
 // its segments.
 #define GEMV(name, bits, words, body)                                                             \
-    static void name##_u##bits##_##words(const struct qb_panel *w, const struct qb_activations *x,\
+    static void name##_u##bits##_##words(const struct qb_panel *w, const struct qb_activations *x, \
                                          float *acc)                                              \
     {                                                                                             \
         const uint8_t *octet = w->lines, *ahead = w->ahead;                                       \

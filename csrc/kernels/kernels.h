@@ -203,9 +203,9 @@ typedef void qb_fold_fn(const uint8_t *in, size_t octets, uint8_t flip, uint8_t 
 
 // ---- family "gemv": few activations ---------------------------------------------------------------
 
-// As qb_panel_fn, for few columns: cols * planes <= QB_GEMV_WORDS, and one of them is 1 (or cols 0). w->lines holds the codes in code planes of
-// w->bits bits (with a table, which is for 5 and 8 bits only, their indices in planes of 4 bits). units[] are multiples of 8: segments are whole octets; or all are 4, an even number of them: half
-// octets.
+// As qb_panel_fn, for few columns: cols * planes <= QB_GEMV_WORDS, and one of them is 1 (or cols 0). w->lines holds the
+// codes in code planes of w->bits bits (with a table, which is for 5 and 8 bits only, their indices in planes of 4
+// bits). units[] are multiples of 8: segments are whole octets; or all are 4, an even number of them: half octets.
 #define QB_GEMV_WORDS 4
 typedef qb_panel_fn qb_gemv_fn;
 

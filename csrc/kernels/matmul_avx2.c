@@ -21,8 +21,8 @@ static const uint8_t run_units[] = {0, 127, 42, 18, 8, 4, 2, 1};
         const __m256i lo = load(line), hi = load(line + LINE / 2);                                \
         QB_UNROLL for (int j = 0; j < words; j++) {                                               \
             const __m256i x = broadcast(digits + 4 * j);                                          \
-            pairs[2 * j] = SUMS_AS(sums16, _mm256_maddubs_epi16(lo, x));                                  \
-            pairs[2 * j + 1] = SUMS_AS(sums16, _mm256_maddubs_epi16(hi, x));                              \
+            pairs[2 * j] = SUMS_AS(sums16, _mm256_maddubs_epi16(lo, x));                          \
+            pairs[2 * j + 1] = SUMS_AS(sums16, _mm256_maddubs_epi16(hi, x));                      \
         }                                                                                         \
     }                                                                                             \
     QB_INLINE void add_line_##words(const uint8_t *line, const uint8_t *digits, sums16 *pairs)    \
@@ -80,8 +80,8 @@ static const uint8_t run_units[] = {0, 127, 42, 18, 8, 4, 2, 1};
             const __m256i lo_2 = load(lines + LINE), hi_2 = load(lines + LINE + LINE / 2);        \
             QB_UNROLL for (int j = 0; j < words; j++) {                                           \
                 const __m256i x = broadcast(digits + 4 * j), x_2 = broadcast(digits + step + 4 * j); \
-                const sums16 low = SUMS_AS(sums16, _mm256_maddubs_epi16(lo, x));                          \
-                const sums16 high = SUMS_AS(sums16, _mm256_maddubs_epi16(hi, x));                         \
+                const sums16 low = SUMS_AS(sums16, _mm256_maddubs_epi16(lo, x));                  \
+                const sums16 high = SUMS_AS(sums16, _mm256_maddubs_epi16(hi, x));                 \
                 total[2 * j] = _mm256_add_epi32(total[2 * j], widen_sums(add_pairs(low, lo_2, x_2))); \
                 total[2 * j + 1] =                                                                \
                     _mm256_add_epi32(total[2 * j + 1], widen_sums(add_pairs(high, hi_2, x_2)));   \
