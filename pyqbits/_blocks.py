@@ -98,7 +98,8 @@ def block_names() -> tuple[str, ...]:
 
 def _fitting(n: int) -> str:
     names = [type.name for type in _table().values() if n % type.elements == 0]
-    return ", ".join([*names, "or affine formats such as int4_g32"])
+    affine = "affine formats such as int4_g32"
+    return f"{', '.join(names)}, or {affine}" if names else affine
 
 
 def codes(format: BlockFormat, matrix, lead: tuple[int, ...], n: int) -> np.ndarray:

@@ -317,7 +317,7 @@ def test_refusals(rng):
         qb.QArray.from_bytes(data, "q4_K", (1, 576))
     assert all(f"{fit}, " in str(c.value) for fit in ("q4_0", "q8_0", "iq4_nl", "mxfp4", "nvfp4"))
     assert "q6_K" not in str(c.value) and "int4_g32" in str(c.value)
-    with pytest.raises(ValueError, match="do not divide rows of 100: or"):
+    with pytest.raises(ValueError, match="rows of 100: affine formats such as int4_g32 would fit"):
         formats.as_format("q8_0").bpw(100)
     with pytest.raises(ValueError, match="int4_g32 is no block type"):
         qb.QArray.from_bytes(data, "int4_g32", (2, 256))
