@@ -93,6 +93,7 @@ static void check_claim(const struct problem *p, const struct qb_segments *befor
             all += w * (double)p->x[i] * (double)p->x[i];
             moved += w * off * off;
         }
+        if (all < 1e-70) continue; // the floats that are summed have lost their digits
         const double d = integers ? (double)p->ask.d[k] : after->d[k];
         const double m = integers ? -(double)(p->units.m[k] * after->min[k]) : after->m[k];
         const double left = error_left(p, k, d, m), claimed = all - after->gain[k];
