@@ -102,8 +102,10 @@ def test_points_are_the_best_for_the_stored_scales(name, weighted, rng):
             errors, least = errors.reshape(20, 8, 4).sum(2), least.reshape(20, 8, 4, 2).sum(2)
         least = least.min(-1) if name.startswith("iq1") else least
         nearest = errors <= least * (1 + 1e-4) + 1e-9 * np.square(x).max()
-        assert nearest.mean() > (0.85 if search == "mse" else 0.99)  # "mse" looks at some of the points only
-        assert (errors.sum(1) <= 1.05 * least.sum(1)).all()
+        share, row, all_rows = (0.85, 1.25, 1.02) if search == "mse" else (0.99, 1.05, 1.005)
+        assert nearest.mean() > share  # "mse" looks at some of the points only
+        above = errors.sum(1) / least.sum(1)
+        assert above.max() < row and above.mean() < all_rows
         assert (errors.sum(1) / energy).mean() < total
         total = (errors.sum(1) / energy).mean()
 
