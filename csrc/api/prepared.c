@@ -183,8 +183,8 @@ static void load_piece(const struct qb_weights *w, void *state, const struct qb_
     qb_prepared_piece(w->kernels, layout, w->format, panel, x, s, end, unit, piece);
 }
 
-// Up to how many words of digits the kernels of family "gemv" are the faster ones, by measurement. Codes that the
-// other kernel does not multiply as bytes, or hardly, take those two steps themselves.
+// Up to how many words of digits the kernels of family "gemv" are the faster ones, measured with AVX2. There they
+// multiply codes of 7 and 8 bits as two nibbles, which the other family need not.
 static size_t few_words(const struct qb_kernels *k, const struct qb_panel_layout *layout, const qb_format *format,
                         int planes)
 {

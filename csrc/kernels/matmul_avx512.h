@@ -3,6 +3,7 @@
 #ifndef QB_MATMUL_AVX512_H
 #define QB_MATMUL_AVX512_H
 
+#include "ahead.h"
 #include "kernels.h"
 
 #include "../base/target.h"
@@ -26,13 +27,6 @@ typedef int32_t sums32 __attribute__((vector_size(64)));
 QB_INLINE sums32 to_sums(__m512i x) { return (sums32)x; }
 QB_INLINE __m512i from_sums(sums32 x) { return (__m512i)x; }
 #endif
-
-// With an octet of `planes` lines: fetches what will be read. A line more than those, for the parameters.
-QB_INLINE const uint8_t *fetch_ahead(const uint8_t *ahead, const int planes, size_t step)
-{
-    QB_UNROLL for (int i = 0; i <= planes; i++) QB_PREFETCH(ahead + i * LINE);
-    return ahead + step;
-}
 
 QB_INLINE sums32 add_dots(sums32 sums, __m512i codes, __m512i digits)
 {

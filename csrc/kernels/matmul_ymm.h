@@ -3,6 +3,7 @@
 #ifndef QB_MATMUL_YMM_H
 #define QB_MATMUL_YMM_H
 
+#include "ahead.h"
 #include "kernels.h"
 
 #include "../base/target.h"
@@ -62,13 +63,6 @@ QB_INLINE __m256i unit_of(const uint8_t *octet, const int bits, const int unit, 
 
 // Units of an octet, or of a half of it, in an order that takes those of one line of planes one after another.
 #define UNIT(i, count) ((count) == 8 ? (const int[8]){0, 4, 2, 6, 1, 5, 3, 7}[i] : (const int[8]){0, 2, 1, 3}[i])
-
-// With an octet of `planes` lines: fetches what will be read. A line more than those, for the parameters.
-QB_INLINE const uint8_t *fetch_ahead(const uint8_t *ahead, const int planes, size_t step)
-{
-    QB_UNROLL for (int i = 0; i <= planes; i++) QB_PREFETCH(ahead + i * LINE);
-    return ahead + step;
-}
 
 // t of 8 rows from the sums of their words, which are two registers apart. wide: words of 16-bit digits.
 QB_INLINE __m256 join_words(const int planes, const int wide, const __m256i *total)
