@@ -13,7 +13,7 @@ enum {
 };
 
 int qb_stretch_new(struct qb_stretch *s, const struct qb_kernels *kernels, const qb_floats *x,
-                   const struct qb_cut *cut, int bits, int planes, size_t cols, size_t tile)
+                   const struct qb_cut *cut, int factor, int bits, int planes, size_t cols, size_t tile)
 {
     const size_t words = cols * (size_t)planes;
     const size_t wide_words = bits < kernels->wide_bits[planes] ? 0 : cols * qb_wide_words(planes);
@@ -28,6 +28,7 @@ int qb_stretch_new(struct qb_stretch *s, const struct qb_kernels *kernels, const
     s->x = x;
     s->cut = *cut;
     s->planes = planes;
+    s->factor = factor;
     s->limit = limit;
     s->tile = tile;
     s->digits = (int8_t *)room;
@@ -87,9 +88,10 @@ static void place_wide(const struct qb_stretch *w, size_t c, size_t unit, const 
     }
 }
 
-// Lays the digits of column c's part of segment s, n elements from digits on, into the stretch.
+// Lays the digits of column c's part of segment s, n elements from digits on, into the stretch. sums: those of the
+// planes, or NULL.
 static void place_segment(struct qb_stretch *w, size_t c, size_t s, size_t unit, const int8_t *digits, size_t n,
-                          float dx)
+                          float dx, const int32_t *sums)
 {
     const struct columns tile = tile_of(w, c);
     const size_t planes = (size_t)w->planes, step = tile.count * planes * 4, within = c - tile.first;
@@ -99,15 +101,17 @@ static void place_segment(struct qb_stretch *w, size_t c, size_t s, size_t unit,
     if (w->wide) place_wide(w, c, unit, digits, n);
     for (size_t p = planes; p-- > 0;) {
         const int8_t *const from = digits + p * QB_BLOCK_MAX;
-        int8_t *to = start + p * 4;
-        int32_t sum = 0;
-        for (size_t i = 0; i < n; i++) sum += from[i];
-        for (size_t i = 0; i + 4 <= n; i += 4, to += step) memcpy(to, from + i, 4);
+        int8_t *const to = start + p * 4;
+        int32_t sum = sums ? sums[p] : 0;
+        for (size_t i = 0; !sums && i < n; i++) sum += from[i];
+        if (step == 4) memcpy(to, from, n / 4 * 4);
+        else
+            for (size_t i = 0; i < n / 4; i++) memcpy(to + i * step, from + 4 * i, 4);
         if (n % 4) {
-            memset(to, 0, 4);
-            memcpy(to, from + n / 4 * 4, n % 4);
+            memset(to + n / 4 * step, 0, 4);
+            memcpy(to + n / 4 * step, from + n / 4 * 4, n % 4);
         }
-        w->sums[at * planes + p] = sum;
+        w->sums[at * planes + p] = w->factor * sum;
         total = total * 256 + sum;
     }
     w->dx[at] = dx;
@@ -122,14 +126,15 @@ static void split_block(struct qb_stretch *w, size_t c, size_t k, size_t end, si
     int8_t digits[3 * QB_BLOCK_MAX];
     const float *const x = qb_load_floats(w->kernels, w->x, w->column + c, k, n, tile);
     float dx;
-    if (w->kernels->split(x, n, w->planes, QB_BLOCK_MAX, digits, &dx)) {
+    int32_t sums[3] = {0, 0, 0};
+    if (w->kernels->split(x, n, w->planes, QB_BLOCK_MAX, digits, &dx, sums)) {
         qb_atomic_store(&w->bad[c], 1);
         dx = 0;
         memset(digits, 0, sizeof digits);
     }
     for (size_t from = k, to; from < end; from = to, unit += w->units[s++]) {
         to = w->first + w->start[s + 1];
-        place_segment(w, c, s, unit, digits + (from - k), to - from, dx);
+        place_segment(w, c, s, unit, digits + (from - k), to - from, dx, to - from == n ? sums : NULL);
     }
 }
 

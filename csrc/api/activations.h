@@ -16,6 +16,7 @@ struct qb_stretch {
     const qb_floats *x;
     struct qb_cut cut;
     int planes;
+    int factor;          // of sums: 1, or where zero points are all the same one, that less than 0
     size_t limit;        // units of a stretch, at most
     size_t tile;         // columns that are laid out together
     size_t column, cols; // the chunk
@@ -37,7 +38,7 @@ static inline size_t qb_wide_words(int planes) { return planes == 3 ? 2 : 1; }
 // Makes room for chunks of `cols` columns in tiles of `tile`, for codes of `bits` bits; 0 if there is none.
 // qb_stretch_free releases it.
 int qb_stretch_new(struct qb_stretch *s, const struct qb_kernels *kernels, const qb_floats *x,
-                   const struct qb_cut *cut, int bits, int planes, size_t cols, size_t tile);
+                   const struct qb_cut *cut, int factor, int bits, int planes, size_t cols, size_t tile);
 void qb_stretch_free(struct qb_stretch *s);
 
 // Starts a chunk, before its first stretch. Then the next stretch is split until `end` is the row's.

@@ -96,8 +96,8 @@ static void multiply_rows(const struct multiplication *job, struct worker *worke
                                        .lines = piece->lines,
                                        .d = piece->d,
                                        .m = with_min ? piece->m : NULL,
-                                       .z = with_zeros(w->format) || qb_stored_zero(w->format) ? piece->z : NULL,
-                                       .z_step = with_zeros(w->format) ? QB_LANES : 0,
+                                       .z = with_zeros(w->format) ? piece->z : NULL,
+                                       .zero = qb_stored_zero(w->format),
                                        .ahead = piece->ahead,
                                        .ahead_bytes = piece->ahead_bytes,
                                        .doubled = piece->doubled,
@@ -119,7 +119,6 @@ static void multiply_part(void *context, size_t part, size_t parts)
     const size_t end = qb_part_start(w->rows, QB_LANES, part + 1, parts);
     void *const state = job->states + part * w->state_bytes;
     struct worker worker;
-    for (size_t i = 0; !with_zeros(w->format) && i < QB_LANES; i++) worker.piece.z[i] = qb_stored_zero(w->format);
     for (size_t row = qb_part_start(w->rows, QB_LANES, part, parts); row < end; row += QB_LANES) {
         const size_t rows = qb_min(w->rows - row, QB_LANES);
         load_sums(job, worker.acc, row, rows);
@@ -143,12 +142,13 @@ int qb_multiply(const struct qb_weights *w, const qb_floats *x, int planes, floa
     const size_t parts = parts_of(w, most);
     // Codes that all stay in planes are multiplied as bytes.
     const int in_planes = w->octet_segments && w->cut.cols % (4 * QB_OCTET) == 0;
+    const int factor = with_zeros(w->format) ? 1 : -qb_stored_zero(w->format);
     struct qb_stretch stretch;
     struct multiplication job = {w, &stretch, {0}, NULL};
     if (w->state_bytes && !(job.states = malloc(parts * w->state_bytes))) return QB_ERR_MEMORY;
     for (size_t i = 0; w->state_bytes && i < parts; i++) memset(job.states + i * w->state_bytes, 0, QB_STATE_ZEROED);
-    if (!qb_stretch_new(&stretch, w->kernels, x, &w->cut, in_planes ? 0 : qb_stored_bits(w->format), planes, most,
-                        w->octet_segments ? w->octet_columns : most)) {
+    if (!qb_stretch_new(&stretch, w->kernels, x, &w->cut, factor, in_planes ? 0 : qb_stored_bits(w->format), planes,
+                        most, w->octet_segments ? w->octet_columns : most)) {
         free(job.states);
         return QB_ERR_MEMORY;
     }

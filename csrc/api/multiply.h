@@ -27,10 +27,9 @@ struct qb_piece {
 };
 
 // A source of weights, 16 rows side by side. `load` fills a piece with segments [s, end) of stretch x,
-// the first of which is `unit` units into it, for rows [row, row + 16); piece->in_planes is what it is asked for. Where
-// the format has no zero points, z of one segment is filled in before the first piece and serves all. `state` is
-// the thread's own, `state_bytes` long, its first QB_STATE_ZEROED bytes zero at first; the pieces of a stretch
-// come in order.
+// the first of which is `unit` units into it, for rows [row, row + 16); piece->in_planes is what it is asked for.
+// `state` is the thread's own, `state_bytes` long, its first QB_STATE_ZEROED bytes zero at first; the pieces of a
+// stretch come in order.
 struct qb_weights {
     const struct qb_kernels *kernels;
     const void *self;

@@ -92,7 +92,7 @@ static struct unpreparer *new_unpreparer(const struct qb_kernels *k, const struc
 {
     struct unpreparer *const u = malloc(sizeof *u);
     if (u) u->piece.in_planes = 0;
-    if (u && qb_stretch_new(&u->stretch, k, NULL, &layout->cut, 0, 1, 1, 1)) return u;
+    if (u && qb_stretch_new(&u->stretch, k, NULL, &layout->cut, 1, 0, 1, 1, 1)) return u;
     free(u);
     return NULL;
 }

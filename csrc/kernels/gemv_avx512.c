@@ -70,7 +70,8 @@ ADD_UNITS(4, 2)
         for (size_t s = 0; s < w->segments; s++) {                                                \
             sums32 total[chains * words];                                                         \
             QB_UNROLL for (int j = 0; j < chains * words; j++)                                    \
-                total[j] = to_sums(_mm512_setzero_si512());                                       \
+                total[j] = j < words && bits > 1 ? start_of(w, x->sums + s * words + j)           \
+                                                 : to_sums(_mm512_setzero_si512());               \
             for (size_t n = w->units[s] / 8; n--; octet += PLANES(bits) * LINE, digits += 32 * words) { \
                 ahead = fetch_ahead(ahead, PLANES(bits), w->ahead_bytes);                         \
                 add_units_##words(octet, bits, 0, 8, table, digits, total);                       \
@@ -89,8 +90,11 @@ ADD_UNITS(4, 2)
             QB_UNROLL for (int j = words; j < chains * words; j++)                                \
                 total[j % words] = to_sums(                                                       \
                     _mm512_add_epi32(from_sums(total[j % words]), from_sums(total[j])));          \
-            QB_UNROLL for (int j = 0; bits == 1 && j < words; j++)                                \
+            QB_UNROLL for (int j = 0; bits == 1 && j < words; j++) {                              \
                 if (w->doubled) total[j] = to_sums(_mm512_slli_epi32(from_sums(total[j]), 1));    \
+                total[j] = to_sums(_mm512_add_epi32(from_sums(total[j]),                          \
+                                                    from_sums(start_of(w, x->sums + s * words + j)))); \
+            }                                                                                     \
             end_segment(planes, width, 1, w, x, s, s * width, total, out);                        \
         }                                                                                         \
         QB_UNROLL for (size_t c = 0; c < width; c++) _mm512_storeu_ps(acc + QB_LANES * c, out[c]); \

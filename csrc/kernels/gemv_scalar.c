@@ -28,7 +28,7 @@ void qb_gemv_scalar(const struct qb_panel *w, const struct qb_activations *x, fl
         segment.lines = lines + (second ? 4 * LINE : 0);
         segment.d = w->half_d ? widened(w->half_d + s * w->half_step, d) : w->d + lane;
         segment.m = w->half_m ? widened(w->half_m + s * w->half_step, m) : w->m ? w->m + lane : NULL;
-        segment.z = w->z ? w->z + s * w->z_step : NULL;
+        segment.z = w->z ? w->z + lane : NULL;
         qb_planes_unpack_scalar(octets, count, bits, lines);
         for (size_t i = 0; w->table && i < count * 8 * LINE; i++) lines[i] = w->table[lines[i]];
         for (size_t i = 0; w->doubled && i < count * 8 * LINE; i++) lines[i] = (uint8_t)(2 * lines[i]);

@@ -15,13 +15,25 @@ QB_INLINE void load_table(const uint8_t *entries, const int in_nibbles, __m256i 
     table[1] = _mm256_and_si256(_mm256_srli_epi16(all, 4), nibble);
 }
 
+// Sums of segment s before anything is added: those of `total`, where codes are nibbles `high` those of the higher.
+QB_INLINE void start_sums(const int bits, const int words, const struct qb_panel *w, const struct qb_activations *x,
+                          size_t s, __m256i *total, __m256i *high)
+{
+    QB_UNROLL for (int j = 0; j < 2 * words; j++) {
+        total[j] = bits == 1 ? _mm256_setzero_si256() : start_of(w, x->sums + s * (size_t)words + j / 2);
+        high[j] = _mm256_setzero_si256();
+    }
+}
+
 // Ends segment s, whose sums are in `total`, or those of nibbles in `total` and `high`.
 QB_INLINE void end_sums(const int bits, const int words, const int one_plane, const struct qb_panel *w,
                         const struct qb_activations *x, size_t s, __m256i *total, const __m256i *high, __m256 *out)
 {
     QB_UNROLL for (int j = 0; j < 2 * words; j++) {
         if (IN_NIBBLES(bits)) total[j] = _mm256_add_epi32(total[j], _mm256_slli_epi32(high[j], 4));
-        if (bits == 1 && w->doubled) total[j] = _mm256_add_epi32(total[j], total[j]);
+        if (bits != 1) continue;
+        if (w->doubled) total[j] = _mm256_add_epi32(total[j], total[j]);
+        total[j] = _mm256_add_epi32(total[j], start_of(w, x->sums + s * (size_t)words + j / 2));
     }
     if (one_plane) end_segment(1, (size_t)words, 0, 1, w, x, s, s * (size_t)words, total, out);
     else end_segment(words, 1, 0, 1, w, x, s, s, total, out);
@@ -31,9 +43,7 @@ QB_INLINE void end_sums(const int bits, const int words, const int one_plane, co
 #define HALF(bits, words, first, s)                                                               \
     do {                                                                                          \
         __m256i total[2 * words], high[2 * words];                                                \
-        QB_UNROLL for (int j = 0; j < 2 * words; j++) {                                           \
-            total[j] = high[j] = _mm256_setzero_si256();                                          \
-        }                                                                                         \
+        start_sums(bits, words, w, x, s, total, high);                                            \
         add_units_##words(octet, bits, table, 0, first, 4, digits, total);                        \
         if (IN_NIBBLES(bits)) add_units_##words(octet, bits, table, 1, first, 4, digits, high);   \
         digits += 4 * 4 * words;                                                                  \
@@ -62,9 +72,7 @@ QB_INLINE void end_sums(const int bits, const int words, const int one_plane, co
 #define OCTETS(bits, words)                                                                       \
     for (size_t s = 0; s < w->segments; s++) {                                                    \
         __m256i total[2 * words], high[2 * words];                                                \
-        QB_UNROLL for (int j = 0; j < 2 * words; j++) {                                           \
-            total[j] = high[j] = _mm256_setzero_si256();                                          \
-        }                                                                                         \
+        start_sums(bits, words, w, x, s, total, high);                                            \
         for (size_t n = w->units[s] / 8; n--; octet += PLANES(bits) * LINE) {                     \
             ahead = fetch_ahead(ahead, PLANES(bits), w->ahead_bytes);                             \
             add_units_##words(octet, bits, table, 0, 0, 8, digits, total);                        \

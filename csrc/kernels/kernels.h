@@ -128,8 +128,8 @@ typedef void qb_dot_fn(const uint8_t *a, const uint8_t *b, size_t n, size_t seg,
 // digits. top = 127, 0x7F7F or 0x7F7F7F; amax = largest |x| (as integer bits). If amax is not finite
 // returns nonzero and leaves the outputs alone. If amax < 2^-100: *dx = 0, all digits 0. Otherwise
 // *dx = amax / top, q = clamp(rint(x * (1.0f / *dx)), -top, top), and digit p (p = 0 is the lowest,
-// each in [-128, 127]) goes to out[p*stride + i], so that q = sum of 256^p * digit p.
-typedef int qb_split_fn(const float *x, size_t n, int planes, size_t stride, int8_t *out, float *dx);
+// each in [-128, 127]) goes to out[p*stride + i], so that q = sum of 256^p * digit p. sums[p]: of all digits p.
+typedef int qb_split_fn(const float *x, size_t n, int planes, size_t stride, int8_t *out, float *dx, int32_t *sums);
 
 // Gathers QB_LANES rows of n bytes (row r at rows + r*stride) into units of 4: byte i of row r goes to
 // lines[(i/4)*4*QB_LANES + r*4 + i%4]. Writes ceil(n/4)*4*QB_LANES bytes, the last unit filled with 0.
@@ -151,8 +151,8 @@ struct qb_panel {
     const uint8_t *lines; // [sum of units][QB_LANES][4]
     const float *d;       // [segments][QB_LANES]
     const float *m;       // [segments][QB_LANES] or NULL
-    const int32_t *z;     // [segments][QB_LANES], each in [0, 255]; or NULL: all 0
-    size_t z_step;        // QB_LANES, or 0: there is one segment's z, all of them the same
+    const int32_t *z;     // [segments][QB_LANES], each in [0, 255]; or NULL: all are `zero`
+    int zero;
     const uint8_t *ahead; // what will be read next: a hint to fetch `ahead_bytes` from there on;
     size_t ahead_bytes;   // for gemv, as many with each octet
     // For gemv only: codes of one bit that stand for 0 and 2; 16 codes that 4-bit indices stand for, or NULL; and
@@ -166,7 +166,7 @@ struct qb_activations {
     size_t cols;
     int planes;
     const int8_t *digits; // [sum of units][cols][planes][4], zero where a segment's last unit ends early
-    const int32_t *sums;  // [segments][cols][planes]: sums of the digits
+    const int32_t *sums;  // [segments][cols][planes]: sums of the digits, or where z is NULL, of -zero times them
     const float *dx;      // [segments][cols]
     const float *dxsum;   // [segments][cols]: dx * (float)(sum of q), rounded
     // For panel, where w->bits is no less than its wide_bits[planes] (else NULL): the digits in 16 bits,

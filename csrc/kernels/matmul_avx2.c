@@ -46,7 +46,8 @@ static const uint8_t run_units[] = {0, 127, 42, 18, 8, 4, 2, 1};
         start_run_##words(lines, digits, pairs);                                                  \
         for (const uint8_t *const end = lines + count * LINE; (lines += LINE) < end;)             \
             add_line_##words(lines, digits += step, pairs);                                       \
-        QB_UNROLL for (int j = 0; j < 2 * words; j++) total[j] = widen_sums(pairs[j]);            \
+        QB_UNROLL for (int j = 0; j < 2 * words; j++)                                             \
+            total[j] = _mm256_add_epi32(total[j], widen_sums(pairs[j]));                          \
     }
 
 // Any segments of codes that can be added up for 8 lines: up to 4 bits.
@@ -54,7 +55,6 @@ static const uint8_t run_units[] = {0, 127, 42, 18, 8, 4, 2, 1};
     QB_INLINE void runs_sum_##words(const uint8_t *lines, const uint8_t *digits, size_t step,     \
                                     size_t count, __m256i *total)                                 \
     {                                                                                             \
-        QB_UNROLL for (int j = 0; j < 2 * words; j++) total[j] = _mm256_setzero_si256();          \
         while (count) {                                                                           \
             const size_t run = count < 8 ? count : 8;                                             \
             sums16 pairs[2 * words];                                                              \
@@ -74,7 +74,6 @@ static const uint8_t run_units[] = {0, 127, 42, 18, 8, 4, 2, 1};
     QB_INLINE void twos_sum_##words(const uint8_t *lines, const uint8_t *digits, size_t step,     \
                                     size_t count, __m256i *total)                                 \
     {                                                                                             \
-        QB_UNROLL for (int j = 0; j < 2 * words; j++) total[j] = _mm256_setzero_si256();          \
         for (const uint8_t *const end = lines + count / 2 * 2 * LINE; lines < end;) {             \
             const __m256i lo = load(lines), hi = load(lines + LINE / 2);                          \
             const __m256i lo_2 = load(lines + LINE), hi_2 = load(lines + LINE + LINE / 2);        \
@@ -105,7 +104,7 @@ static const uint8_t run_units[] = {0, 127, 42, 18, 8, 4, 2, 1};
     {                                                                                             \
         sums32 sums[2 * words];                                                                   \
         QB_UNROLL for (int j = 0; j < 2 * words; j++)                                             \
-            sums[j] = SUMS_AS(sums32, _mm256_setzero_si256());                                    \
+            sums[j] = SUMS_AS(sums32, total[j]);                                                  \
         for (const uint8_t *const end = lines + count * LINE; lines < end; lines += LINE) {       \
             const __m256i lo = load(lines), hi = load(lines + LINE / 2);                          \
             QB_UNROLL for (int j = 0; j < words; j++) {                                           \

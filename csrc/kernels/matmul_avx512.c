@@ -35,7 +35,7 @@ struct span {
                 QB_PREFETCH(w->ahead + i * LINE);                                                 \
             sums32 total[words];                                                                  \
             QB_UNROLL for (size_t j = 0; j < words; j++)                                          \
-                total[j] = to_sums(_mm512_setzero_si512());                                       \
+                total[j] = start_of(w, x->sums + (s * x->cols + span->col) * planes + j);         \
             for (const uint8_t *const end = line + w->units[s] * LINE; line < end; line += LINE) {\
                 const __m512i codes = _mm512_loadu_si512(line);                                   \
                 QB_UNROLL for (size_t j = 0; j < words; j++)                                      \

@@ -50,6 +50,12 @@ QB_INLINE __m512i broadcast(const void *word)
     return _mm512_set1_epi32(value);
 }
 
+// What the sum of a word starts from, where zero points are all the same.
+QB_INLINE sums32 start_of(const struct qb_panel *w, const int32_t *sum)
+{
+    return to_sums(w->z ? _mm512_setzero_si512() : broadcast(sum));
+}
+
 // A parameter of segment s: from floats, or where `halves` is set from those.
 QB_INLINE __m512 lanes_of(const struct qb_panel *w, const float *floats, const uint8_t *halves, size_t s)
 {
@@ -67,7 +73,7 @@ QB_INLINE void end_segment(const int planes, const size_t width, const int halve
     __m512i a[MAX_WORDS];
     QB_UNROLL for (size_t j = 0; j < (size_t)planes * width; j++) a[j] = from_sums(total[j]);
     if (w->z) { // 16 bits hold both z and a sum of 256 digits
-        const __m512i z = _mm512_loadu_si512(w->z + s * w->z_step);
+        const __m512i z = _mm512_loadu_si512(w->z + s * QB_LANES);
         QB_UNROLL for (size_t j = 0; j < (size_t)planes * width; j++)
             a[j] = _mm512_sub_epi32(a[j], _mm512_madd_epi16(z, _mm512_set1_epi32(x->sums[at * (size_t)planes + j])));
     }

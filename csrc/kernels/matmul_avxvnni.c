@@ -11,7 +11,7 @@ QB_TARGET_BEGIN(QB_TARGET_AVXVNNI)
                                     size_t count, __m256i *total)                                 \
     {                                                                                             \
         sums32 sums[2 * words];                                                                   \
-        QB_UNROLL for (int j = 0; j < 2 * words; j++) sums[j] = SUMS_AS(sums32, _mm256_setzero_si256()); \
+        QB_UNROLL for (int j = 0; j < 2 * words; j++) sums[j] = SUMS_AS(sums32, total[j]); \
         for (const uint8_t *const end = lines + count * LINE; lines < end; lines += LINE) {       \
             const __m256i lo = load(lines), hi = load(lines + LINE / 2);                          \
             QB_UNROLL for (int j = 0; j < words; j++) {                                           \

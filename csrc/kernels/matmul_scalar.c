@@ -25,7 +25,7 @@ void qb_panel_scalar(const struct qb_panel *w, const struct qb_activations *x, f
                         const int8_t *digits = x->digits + ((u * cols + c) * planes + p) * 4;
                         for (int j = 0; j < 4; j++) a[p] += (int32_t)codes[j] * digits[j];
                     }
-                    if (w->z) a[p] -= w->z[s * w->z_step + r] * sums[p];
+                    a[p] += w->z ? -w->z[at] * sums[p] : sums[p];
                 }
                 const float t = planes == 1   ? (float)a[0]
                                 : planes == 2 ? (float)(256 * a[1] + a[0])

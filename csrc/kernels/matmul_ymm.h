@@ -81,18 +81,10 @@ QB_INLINE void take_zero_off(__m256i z, const int32_t *sum, __m256i *total)
     *total = _mm256_sub_epi32(*total, _mm256_madd_epi16(z, _mm256_set1_epi32(*sum)));
 }
 
-// The same of segment s for `words` words, so few that their sums stay in registers.
-QB_INLINE void take_zeros_off(const size_t words, const struct qb_panel *w, size_t s, const int32_t *sums,
-                              __m256i *total)
+// What the sum of a word starts from, where zero points are all the same.
+QB_INLINE __m256i start_of(const struct qb_panel *w, const int32_t *sum)
 {
-    if (!w->z) return;
-    const int32_t *const z = w->z + s * w->z_step;
-    const __m256i first = load(z), second = load(z + 8);
-    if (!w->z_step) {
-        QB_UNROLL for (size_t j = 0; j < 2 * words; j++) take_zero_off(first, sums + j / 2, total + j);
-        return;
-    }
-    QB_UNROLL for (size_t j = 0; j < 2 * words; j++) take_zero_off(j % 2 ? second : first, sums + j / 2, total + j);
+    return w->z ? _mm256_setzero_si256() : broadcast(sum);
 }
 
 // A parameter of 8 rows of segment s, the first or second 8: from floats, or where `halves` is set from those.
@@ -108,17 +100,16 @@ QB_INLINE void end_segment(const int planes, const size_t width, const int wide,
                            const struct qb_panel *w, const struct qb_activations *x, size_t s, size_t at,
                            __m256i *total, __m256 *out)
 {
-    static const int32_t none[QB_LANES];
     const uint8_t *const half_d = few ? w->half_d : NULL, *const half_m = few ? w->half_m : NULL;
     const size_t words = (size_t)(wide ? (planes + 1) / 2 : planes);
-    const int32_t *const sums = x->sums + at * (size_t)planes, *const z = w->z ? w->z + s * w->z_step : none;
-    const int first = few && planes > 1; // zero points of several planes are taken off before
-    if (first) take_zeros_off(words * width, w, s, sums, total);
+    const int32_t *const sums = x->sums + at * (size_t)planes;
+    if (w->z && !wide) {
+        const __m256i z[2] = {load(w->z + s * QB_LANES), load(w->z + s * QB_LANES + 8)};
+        QB_UNROLL for (size_t j = 0; j < 2 * words * width; j++) take_zero_off(z[j % 2], sums + j / 2, total + j);
+    }
     const __m256 d[2] = {lanes_of(w, w->d, half_d, s, 0), lanes_of(w, w->d, half_d, s, 1)};
     QB_UNROLL for (size_t j = 0; j < 2 * width; j++) {
         const size_t c = j / 2, half = j % 2;
-        for (size_t i = c * words; !wide && !first && i < (c + 1) * words; i++)
-            take_zero_off(load(z + 8 * half), sums + i, total + 2 * i + half);
         const __m256 t = join_words(planes, wide, total + 2 * words * c + half);
         out[j] = _mm256_fmadd_ps(_mm256_mul_ps(d[half], _mm256_set1_ps(x->dx[at + c])), t, out[j]);
     }

@@ -46,7 +46,14 @@ QB_INLINE __m256i digits_of(__m256 x, __m256 inv, __m256i top)
     return _mm256_permutevar8x32_epi32(_mm256_shuffle_epi8(q, by_digit), halves_together);
 }
 
-int qb_split_avx2(const float *x, size_t n, int planes, size_t stride, int8_t *out, float *dx)
+// 8 * 128 more than the sum of the digits, of each of 8 bytes.
+QB_INLINE __m256i sums_of(__m256i digits)
+{
+    return _mm256_sad_epu8(_mm256_xor_si256(digits, _mm256_set1_epi8(-128)), _mm256_setzero_si256());
+}
+
+int qb_split_avx2(const float *x, size_t n, int planes, size_t stride, int8_t *out, float *dx,
+                  int32_t *sums)
 {
     static const int tops[4] = {0, 0x7F, 0x7F7F, 0x7F7F7F};
     const uint32_t most = largest_bits(x, n);
@@ -56,9 +63,11 @@ int qb_split_avx2(const float *x, size_t n, int planes, size_t stride, int8_t *o
     *dx = nothing ? 0.0f : amax / (float)tops[planes];
     const __m256 inv = _mm256_set1_ps(nothing ? 0.0f : 1.0f / *dx);
     const __m256i top = _mm256_set1_epi32(tops[planes]);
+    __m256i total = _mm256_setzero_si256();
     size_t i = 0;
     for (; i + 8 <= n; i += 8) {
         const __m256i digits = digits_of(_mm256_loadu_ps(x + i), inv, top);
+        total = _mm256_add_epi64(total, sums_of(digits));
         const __m128i two = _mm256_castsi256_si128(digits),
                       third = _mm256_extracti128_si256(digits, 1);
         _mm_storel_epi64((__m128i *)(out + i), two);
@@ -67,9 +76,14 @@ int qb_split_avx2(const float *x, size_t n, int planes, size_t stride, int8_t *o
     }
     if (i < n) {
         int8_t last[32];
-        store(last, digits_of(_mm256_maskload_ps(x + i, first_lanes(n - i)), inv, top));
+        const __m256i digits = digits_of(_mm256_maskload_ps(x + i, first_lanes(n - i)), inv, top);
+        total = _mm256_add_epi64(total, sums_of(digits));
+        store(last, digits);
         for (int p = 0; p < planes; p++) memcpy(out + (size_t)p * stride + i, last + 8 * p, n - i);
     }
+    int64_t all[4];
+    store(all, total);
+    for (int p = 0; p < planes; p++) sums[p] = (int32_t)all[p] - 128 * 8 * (int32_t)((n + 7) / 8);
     return 0;
 }
 

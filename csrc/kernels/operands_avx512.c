@@ -24,7 +24,8 @@ QB_INLINE uint32_t largest_bits(const float *x, size_t n)
     return (uint32_t)_mm512_reduce_max_epi32(most);
 }
 
-int qb_split_avx512(const float *x, size_t n, int planes, size_t stride, int8_t *out, float *dx)
+int qb_split_avx512(const float *x, size_t n, int planes, size_t stride, int8_t *out, float *dx,
+                    int32_t *sums)
 {
     static const int tops[4] = {0, 0x7F, 0x7F7F, 0x7F7F7F};
     const uint32_t most = largest_bits(x, n);
@@ -36,6 +37,7 @@ int qb_split_avx512(const float *x, size_t n, int planes, size_t stride, int8_t 
     const __m512i top = _mm512_set1_epi32(tops[planes]), bottom = _mm512_set1_epi32(-tops[planes]);
     // Adding 0x80 to every digit turns balanced digits into ordinary bytes.
     const __m512i turn = _mm512_set1_epi32(0x808080);
+    __m512i total[3] = {_mm512_setzero_si512(), _mm512_setzero_si512(), _mm512_setzero_si512()};
     for (size_t i = 0; i < n; i += 16) {
         const __mmask16 some = first_lanes(n - i);
         // Products are hardly above top, so that rounding and clamping as integers is the same.
@@ -44,9 +46,11 @@ int qb_split_avx512(const float *x, size_t n, int planes, size_t stride, int8_t 
         q = _mm512_xor_si512(_mm512_add_epi32(q, turn), turn);
         for (int p = 0; p < planes; p++) {
             _mm_mask_storeu_epi8(out + (size_t)p * stride + i, some, _mm512_cvtepi32_epi8(q));
+            total[p] = _mm512_add_epi32(total[p], _mm512_srai_epi32(_mm512_slli_epi32(q, 24), 24));
             q = _mm512_srli_epi32(q, 8);
         }
     }
+    for (int p = 0; p < planes; p++) sums[p] = _mm512_reduce_add_epi32(total[p]);
     return 0;
 }
 

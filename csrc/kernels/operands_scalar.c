@@ -7,7 +7,8 @@
 #include <math.h>
 #include <string.h>
 
-int qb_split_scalar(const float *x, size_t n, int planes, size_t stride, int8_t *out, float *dx)
+int qb_split_scalar(const float *x, size_t n, int planes, size_t stride, int8_t *out, float *dx,
+                    int32_t *sums)
 {
     static const float tops[4] = {0, 0x7F, 0x7F7F, 0x7F7F7F};
     const float top = tops[planes];
@@ -21,6 +22,7 @@ int qb_split_scalar(const float *x, size_t n, int planes, size_t stride, int8_t 
     const int nothing = amax < 0x1p-100f;
     *dx = nothing ? 0.0f : amax / top;
     const float inv = nothing ? 0.0f : 1.0f / *dx;
+    for (int p = 0; p < planes; p++) sums[p] = 0;
     for (size_t i = 0; i < n; i++) {
         float t = rintf(x[i] * inv);
         t = t > -top ? t : -top;
@@ -29,6 +31,7 @@ int qb_split_scalar(const float *x, size_t n, int planes, size_t stride, int8_t 
         for (int p = 0; p < planes; p++) {
             const int32_t digit = ((q + 128) & 255) - 128;
             out[(size_t)p * stride + i] = (int8_t)digit;
+            sums[p] += digit;
             q = (q - digit) / 256;
         }
     }

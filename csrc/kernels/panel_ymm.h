@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 // The multiply of any number of columns in 8 lanes, in tiles of up to 6 words. A tier makes tiles (TILE) of one kind or
 // more, and gives those that fit to multiply_panel.
-// A kind is made of <kind>_sum_<words>(lines, digits, step, count, total), exact sums over `count` lines of codes
-// times that many words of digits each, which lie `step` bytes apart: total[2*j], total[2*j + 1] are those of
+// A kind is made of <kind>_sum_<words>(lines, digits, step, count, total), which adds exact sums over `count` lines of
+// codes times that many words of digits each, `step` bytes apart: total[2*j], total[2*j + 1] are those of
 // word j and rows 0..7, 8..15.
 #ifndef QB_PANEL_YMM_H
 #define QB_PANEL_YMM_H
@@ -37,6 +37,9 @@ struct span {
         for (size_t s = span->segment; s < span->end; s++) {                                      \
             const size_t count = (size_t)w->units[s] << wide;                                     \
             __m256i total[2 * words];                                                             \
+            QB_UNROLL for (size_t j = 0; j < 2 * words; j++)                                      \
+                total[j] = wide ? _mm256_setzero_si256()                                          \
+                                : start_of(w, x->sums + (s * x->cols + span->col) * planes + j / 2); \
             for (size_t i = s * span->fetch; i < (s + 1) * span->fetch; i++)                      \
                 QB_PREFETCH(w->ahead + i * LINE);                                                 \
             kind##_sum_##words(lines, digits, step, count, total);                                \
@@ -64,9 +67,9 @@ static void widen_codes(const struct qb_panel *w, const struct span *span, uint8
                         7, -1, 6, -1, 3, -1, 2)};
     const uint8_t *line = span->lines;
     for (size_t s = span->segment; s < span->end; s++) {
-        __m256i z[2] = {_mm256_setzero_si256(), _mm256_setzero_si256()};
+        __m256i z[2] = {_mm256_set1_epi16((int16_t)w->zero), _mm256_set1_epi16((int16_t)w->zero)};
         for (size_t half = 0; w->z && half < 2; half++) {
-            const __m256i zero = load(w->z + s * w->z_step + 8 * half);
+            const __m256i zero = load(w->z + s * QB_LANES + 8 * half);
             z[half] = _mm256_or_si256(zero, _mm256_slli_epi32(zero, 16));
         }
         for (size_t u = 0; u < w->units[s]; u++, line += LINE, wide += 2 * LINE)

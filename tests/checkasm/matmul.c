@@ -20,6 +20,8 @@ enum { MAX_SEGMENTS = 6 };
 
 enum extremes { ANY, ALL_LEAST, ALL_MOST, MIXED, EXTREMES };
 
+static int any_zero(enum extremes kind) { return kind == ANY ? (int)ck_below(256) : ck_below(2) ? 255 : 0; }
+
 static void fill_weights(struct qb_panel *w, size_t units, enum extremes kind, enum floats scales)
 {
     const size_t lanes = w->segments * QB_LANES;
@@ -32,18 +34,16 @@ static void fill_weights(struct qb_panel *w, size_t units, enum extremes kind, e
     }
     float *const d = place_floats(&d_memory, lanes, any_offset(1));
     float *const m = place_floats(&m_memory, lanes, any_offset(1));
-    w->z_step = ck_below(2) ? QB_LANES : 0;
-    const size_t zeros = w->z_step ? lanes : QB_LANES;
-    int32_t *const z = ck_place(&z_memory, zeros * sizeof *z, any_offset(4));
+    int32_t *const z = ck_place(&z_memory, lanes * sizeof *z, any_offset(4));
     fill_floats(d, lanes, scales);
     fill_floats(m, lanes, scales);
-    for (size_t i = 0; i < zeros; i++)
-        z[i] = i && !w->z_step ? z[0] : kind == ANY ? (int32_t)ck_below(256) : ck_below(2) ? 255 : 0;
+    for (size_t i = 0; i < lanes; i++) z[i] = any_zero(kind);
     w->lines = w->ahead = lines;
     w->ahead_bytes = ck_below(1000);
     w->d = d;
     w->m = ck_below(2) ? m : NULL;
-    w->z = ck_below(4) ? z : NULL;
+    w->z = ck_below(2) ? z : NULL;
+    w->zero = ck_below(4) ? any_zero(kind) : 0;
 }
 
 static void widen_digits(struct qb_activations *x, size_t units)
@@ -77,7 +77,7 @@ static void fill_activations(struct qb_activations *x, const struct qb_panel *w,
     memset(sums, 0, sums_memory.bytes);
     for (size_t s = 0, unit = 0; s < w->segments; unit += w->units[s++])
         for (size_t i = 0; i < w->units[s] * words * 4; i++)
-            sums[s * words + i / 4 % words] += digits[unit * words * 4 + i];
+            sums[s * words + i / 4 % words] += digits[unit * words * 4 + i] * (w->z ? 1 : -w->zero);
     fill_floats(dx, w->segments * x->cols, scales);
     fill_floats(dxsum, w->segments * x->cols, scales);
     x->digits = digits;
@@ -103,7 +103,7 @@ static void naive_panel(const struct qb_panel *w, const struct qb_activations *x
             int64_t a[3] = {0, 0, 0};
             for (size_t k = 0; k < 4 * w->units[s] * planes; k++) {
                 const size_t u = unit + k / planes / 4, p = k % planes, j = k / planes % 4;
-                const int z = w->z ? w->z[s * w->z_step + r] : 0, code = w->lines[(u * QB_LANES + r) * 4 + j] - z;
+                const int z = w->z ? w->z[lane] : w->zero, code = w->lines[(u * QB_LANES + r) * 4 + j] - z;
                 a[p] += code * x->digits[((u * x->cols + c) * planes + p) * 4 + j];
             }
             acc[i] = fmaf(w->d[lane] * x->dx[s * x->cols + c], joined(a, x->planes), acc[i]);

@@ -16,7 +16,8 @@ static int any_offset(int unit) { return ck_below(4) ? (int)ck_below(64) * unit 
 
 static const int tops[4] = {0, 0x7F, 0x7F7F, 0x7F7F7F};
 
-static int naive_split(const float *x, size_t n, int planes, size_t stride, int8_t *out, float *dx)
+static int naive_split(const float *x, size_t n, int planes, size_t stride, int8_t *out, float *dx,
+                       int32_t *sums)
 {
     float amax = 0;
     for (size_t i = 0; i < n; i++) {
@@ -24,6 +25,7 @@ static int naive_split(const float *x, size_t n, int planes, size_t stride, int8
         amax = fmaxf(amax, fabsf(x[i]));
     }
     *dx = amax < 0x1p-100f ? 0 : amax / (float)tops[planes];
+    memset(sums, 0, (size_t)planes * sizeof *sums);
     for (size_t i = 0; i < n; i++) {
         const float inverse = 1.0f / *dx;
         long q = *dx == 0 ? 0 : lrintf(x[i] * inverse);
@@ -35,6 +37,7 @@ static int naive_split(const float *x, size_t n, int planes, size_t stride, int8
             if (digit < -128) digit += 256;
             out[(size_t)p * stride + i] = (int8_t)digit;
             q = (q - digit) / 256;
+            sums[p] += (int32_t)digit;
         }
     }
     return 0;
@@ -72,10 +75,12 @@ static void split_case(const struct qb_kernels *ref, const struct qb_kernels *te
     ck_fill(a, bytes); // what lies between planes, and all of it where a value is not finite, stays
     memcpy(b, a, bytes);
     float dx_a = 5, dx_b = 5;
+    int32_t sums_a[3] = {5, 5, 5}, sums_b[3] = {5, 5, 5};
     const int refused =
-        (ref == test ? naive_split : ref->split)(x, n, planes, stride, a, &dx_a) != 0;
-    ck_same_u64("refused", (uint64_t)refused, test->split(x, n, planes, stride, b, &dx_b) != 0);
+        (ref == test ? naive_split : ref->split)(x, n, planes, stride, a, &dx_a, sums_a) != 0;
+    ck_same_u64("refused", (uint64_t)refused, test->split(x, n, planes, stride, b, &dx_b, sums_b) != 0);
     ck_same("dx", &dx_a, &dx_b, sizeof dx_a);
+    ck_same("sums", sums_a, sums_b, sizeof sums_a);
     ck_same("digits", a, b, bytes);
     ck_canaries(&got);
 }
@@ -100,10 +105,11 @@ static void check_refusal(const struct qb_kernels *ref, const struct qb_kernels 
             ck_case("n=%zu at=%zu", n, at);
             float *const x = place_floats(&in, n, CK_END), dx;
             int8_t digits[3 * 70];
+            int32_t sums[3];
             fill_floats(x, n, FLOATS_NORMAL);
-            ck_same_u64("refused", 0, test->split(x, n, 3, n, digits, &dx) != 0);
+            ck_same_u64("refused", 0, test->split(x, n, 3, n, digits, &dx, sums) != 0);
             x[at] = not_finite(ck_below(6));
-            ck_same_u64("refused", 1, test->split(x, n, 3, n, digits, &dx) != 0);
+            ck_same_u64("refused", 1, test->split(x, n, 3, n, digits, &dx, sums) != 0);
         }
     }
 }
@@ -166,8 +172,8 @@ static void run_split(void *context)
 {
     const struct job *const j = (const struct job *)context;
     float dx;
-    ck_use(
-        (uint64_t)j->k->split(j->floats, j->n, j->planes, QB_BLOCK_MAX, (int8_t *)j->lines, &dx));
+    int32_t sums[3];
+    ck_use((uint64_t)j->k->split(j->floats, j->n, j->planes, QB_BLOCK_MAX, (int8_t *)j->lines, &dx, sums));
 }
 
 static void run_interleave(void *context)
