@@ -7,10 +7,10 @@
 QB_TARGET_BEGIN(QB_TARGET_AVX2)
 
 // What is multiplied at a time: the codes, or of those of 7 and 8 bits the low or the high nibbles.
-QB_INLINE __m256i part_of(const uint8_t *octet, const int bits, const __m256i *table, const int high, const int unit,
+QB_INLINE __m256i part_of(const uint8_t *octet, const int bits, __m256i table, const int high, const int unit,
                           const int half)
 {
-    if (bits > 8) return _mm256_shuffle_epi8(table[high], unit_of(octet, 4, unit, half));
+    if (bits > 8) return _mm256_shuffle_epi8(table, unit_of(octet, 4, unit, half));
     if (bits == 8) {
         const __m256i line = unit_of(octet, 8, unit, half);
         return _mm256_and_si256(high ? _mm256_srli_epi16(line, 4) : line, _mm256_set1_epi8(15));
@@ -22,12 +22,42 @@ QB_INLINE __m256i part_of(const uint8_t *octet, const int bits, const __m256i *t
 // Units whose pairs of products 16 bits can hold: 2 * 128 * (2^bits - 1) each, below 2^15.
 #define FLUSH(bits) ((bits) == 5 || (bits) == 13 ? 4 : (bits) == 6 ? 2 : 8)
 
+// Signed codes of at most 127 times digits of at most 128: their sign is turned instead of the digits', which
+// leaves pairs of products below 2^15.
+#define WITH_SIGN(bits) ((bits) == 16)
+#define ADD_SIGNED(words)                                                                         \
+    QB_INLINE void add_signed_##words(const uint8_t *octet, __m256i table, const int first, const int count, \
+                                      const int8_t *digits, __m256i *total)                       \
+    {                                                                                             \
+        sums32 sums[2 * words];                                                                   \
+        QB_UNROLL for (int j = 0; j < 2 * words; j++) sums[j] = SUMS_AS(sums32, total[j]);        \
+        QB_UNROLL for (int i = 0; i < count; i++) {                                               \
+            const int unit = UNIT(i, count);                                                      \
+            const __m256i lo = _mm256_shuffle_epi8(table, unit_of(octet, 4, first + unit, 0));    \
+            const __m256i hi = _mm256_shuffle_epi8(table, unit_of(octet, 4, first + unit, 1));    \
+            QB_UNROLL for (int j = 0; j < words; j++) {                                           \
+                const __m256i x = broadcast(digits + (unit * words + j) * 4), size = _mm256_abs_epi8(x); \
+                sums[2 * j] = add_singles(sums[2 * j], size, _mm256_sign_epi8(lo, x));            \
+                sums[2 * j + 1] = add_singles(sums[2 * j + 1], size, _mm256_sign_epi8(hi, x));    \
+            }                                                                                     \
+        }                                                                                         \
+        QB_UNROLL for (int j = 0; j < 2 * words; j++) total[j] = SUMS_AS(__m256i, sums[j]);       \
+    }
+ADD_SIGNED(1)
+ADD_SIGNED(2)
+ADD_SIGNED(3)
+ADD_SIGNED(4)
+
 #define ADD_UNITS(words)                                                                          \
     QB_INLINE void add_units_##words(const uint8_t *octet, const int bits,                        \
-                                     const __m256i *table, const int high,                        \
+                                     __m256i table, const int high,                               \
                                      const int first, const int count, const int8_t *digits,      \
                                      __m256i *total)                                              \
     {                                                                                             \
+        if (WITH_SIGN(bits)) {                                                                    \
+            add_signed_##words(octet, table, first, count, digits, total);                        \
+            return;                                                                               \
+        }                                                                                         \
         sums16 pairs[2 * words];                                                                  \
         QB_UNROLL for (int i = 0; i < count; i++) {                                               \
             const int unit = UNIT(i, count), flush = FLUSH(bits) < count ? FLUSH(bits) : count;   \
@@ -55,7 +85,7 @@ ADD_UNITS(2)
 ADD_UNITS(3)
 ADD_UNITS(4)
 
-#define IN_NIBBLES(bits) ((bits) == 7 || (bits) == 8 || (bits) == 16)
+#define IN_NIBBLES(bits) ((bits) == 7 || (bits) == 8)
 #include "gemv_ymm.h"
 
 void qb_gemv_avx2(const struct qb_panel *w, const struct qb_activations *x, float *acc) { gemv(w, x, acc); }

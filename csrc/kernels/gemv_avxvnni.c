@@ -6,16 +6,16 @@
 #if QB_X86
 QB_TARGET_BEGIN(QB_TARGET_AVXVNNI)
 
-QB_INLINE __m256i codes_of(const uint8_t *octet, const int bits, const __m256i *table, const int unit, const int half)
+QB_INLINE __m256i codes_of(const uint8_t *octet, const int bits, __m256i table, const int unit, const int half)
 {
     if (bits <= 8) return unit_of(octet, bits, unit, half);
-    return _mm256_shuffle_epi8(table[0], unit_of(octet, 4, unit, half));
+    return _mm256_shuffle_epi8(table, unit_of(octet, 4, unit, half));
 }
 
 // Adds units times `words` words of digits each, as gemv_ymm.h asks for it.
 #define ADD_UNITS(words, chains)                                                                  \
     QB_INLINE void add_units_##words(const uint8_t *octet, const int bits,                        \
-                                     const __m256i *table, const int high,                        \
+                                     __m256i table, const int high,                               \
                                      const int first, const int count, const int8_t *digits,      \
                                      __m256i *total)                                              \
     {                                                                                             \
@@ -45,6 +45,7 @@ ADD_UNITS(3, 1)
 ADD_UNITS(4, 1)
 
 #define IN_NIBBLES(bits) 0
+#define WITH_SIGN(bits) 0
 #include "gemv_ymm.h"
 
 void qb_gemv_avxvnni(const struct qb_panel *w, const struct qb_activations *x, float *acc) { gemv(w, x, acc); }

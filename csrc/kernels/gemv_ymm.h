@@ -1,18 +1,16 @@
 // SPDX-License-Identifier: Apache-2.0
 // The multiply of few words in 8 lanes, over what a tier defines before it includes this in its target region:
-// IN_NIBBLES(bits), whether codes are multiplied as two nibbles, and
+// IN_NIBBLES(bits), whether codes are multiplied as two nibbles; WITH_SIGN(bits), whether they come from the table with
+// their zero point taken off; and
 // add_units_<words>(octet, bits, table, high, first, count, digits, total), which adds 8 units of an octet or 4,
 // from the first-th on (their codes, or the low or high nibbles), times that many words of digits each: total[2*j],
 // total[2*j + 1] are the sums of word j and rows 0..7, 8..15.
 #include "matmul_ymm.h"
 
-// With a table: its entries, or their low and high nibbles.
-QB_INLINE void load_table(const uint8_t *entries, const int in_nibbles, __m256i *table)
+QB_INLINE __m256i load_table(const uint8_t *entries, int less)
 {
-    const __m256i all = _mm256_broadcastsi128_si256(_mm_loadu_si128((const __m128i *)entries));
-    const __m256i nibble = _mm256_set1_epi8(15);
-    table[0] = in_nibbles ? _mm256_and_si256(all, nibble) : all;
-    table[1] = _mm256_and_si256(_mm256_srli_epi16(all, 4), nibble);
+    const __m128i all = _mm_sub_epi8(_mm_loadu_si128((const __m128i *)entries), _mm_set1_epi8((char)less));
+    return _mm256_broadcastsi128_si256(all);
 }
 
 // Sums of segment s before anything is added: those of `total`, where codes are nibbles `high` those of the higher.
@@ -20,7 +18,7 @@ QB_INLINE void start_sums(const int bits, const int words, const struct qb_panel
                           size_t s, __m256i *total, __m256i *high)
 {
     QB_UNROLL for (int j = 0; j < 2 * words; j++) {
-        total[j] = bits == 1 ? _mm256_setzero_si256() : start_of(w, x->sums + s * (size_t)words + j / 2);
+        total[j] = bits == 1 || WITH_SIGN(bits) ? _mm256_setzero_si256() : start_of(w, x->sums + s * (size_t)words + j / 2);
         high[j] = _mm256_setzero_si256();
     }
 }
@@ -59,8 +57,8 @@ QB_INLINE void end_sums(const int bits, const int words, const int one_plane, co
         const uint8_t *octet = w->lines, *ahead = w->ahead;                                       \
         const int8_t *digits = x->digits;                                                         \
         const int one_plane = words == 1 || x->planes == 1;                                       \
-        __m256i table[2] = {_mm256_setzero_si256(), _mm256_setzero_si256()};                      \
-        if (bits > 8) load_table(w->table, IN_NIBBLES(bits), table);                              \
+        __m256i table = _mm256_setzero_si256();                                                   \
+        if (bits > 8) table = load_table(w->table, WITH_SIGN(bits) ? w->zero : 0);                \
         __m256 out[2 * words];                                                                    \
         QB_UNROLL for (size_t j = 0; j < 2 * words; j++)                                          \
             out[j] = j < 2 || one_plane ? _mm256_loadu_ps(acc + 8 * j) : _mm256_setzero_ps();     \

@@ -121,7 +121,8 @@ struct shape {
     enum extremes kind;
 };
 
-static void fill(const struct shape *c, struct qb_panel *w, struct qb_activations *x)
+// own_zeros: z may differ.
+static void fill(const struct shape *c, int own_zeros, struct qb_panel *w, struct qb_activations *x)
 {
     const enum floats scales = ck_below(4) ? FLOATS_NORMAL : FLOATS_EXTREME;
     uint32_t *const unit_counts = ck_place(&units_memory, c->segments * sizeof *unit_counts, CK_END);
@@ -136,6 +137,7 @@ static void fill(const struct shape *c, struct qb_panel *w, struct qb_activation
     *w = (struct qb_panel){.bits = c->bits, .segments = c->segments, .units = unit_counts};
     *x = (struct qb_activations){.cols = c->cols, .planes = c->planes};
     fill_weights(w, units, c->kind, scales);
+    if (!own_zeros) w->z = NULL;
     fill_activations(x, w, units, ck_below(2) ? c->kind : (enum extremes)ck_below(EXTREMES), scales);
 }
 
@@ -144,7 +146,7 @@ static void panel_case(const struct qb_kernels *ref, const struct qb_kernels *te
     if (ck_skip()) return;
     struct qb_panel w;
     struct qb_activations x;
-    fill(c, &w, &x);
+    fill(c, 1, &w, &x);
     float *const a = place_floats(&want, c->cols * QB_LANES, CK_END);
     float *const b = place_floats(&got, c->cols * QB_LANES, any_offset(1));
     fill_floats(a, c->cols * QB_LANES, FLOATS_NORMAL);
@@ -187,13 +189,18 @@ static void gemv_case(const struct qb_kernels *ref, const struct qb_kernels *tes
     struct qb_panel w;
     struct qb_activations x;
     const int with_table = stored == AS_INDICES, in_halves = (int)ck_below(2);
-    fill(c, &w, &x);
+    fill(c, !with_table, &w, &x);
     const int bits = with_table ? 4 : c->bits;
     const size_t octets = lines_memory.bytes / (8 * 4 * QB_LANES), bytes = lines_memory.bytes;
     uint8_t *const planes = ck_place(&planes_memory, octets * (size_t)bits * 4 * QB_LANES, any_offset(1));
     uint8_t *const lines = lines_memory.at;
     uint8_t *const table = ck_place(&table_memory, 16, any_offset(1));
-    for (size_t i = 0; i < 16; i++) table[i] = i < bytes ? lines[i] : 0; // below 2^bits, as extreme as they are
+    for (size_t i = 0; i < 16; i++) {
+        int code = i < bytes ? lines[i] : 0; // below 2^bits, as extreme as they are
+        if (c->bits == QB_MAX_BITS && code > w.zero + 127) code = w.zero + 127;
+        if (c->bits == QB_MAX_BITS && code < w.zero - 127) code = w.zero - 127;
+        table[i] = (uint8_t)code;
+    }
     for (size_t i = 0; with_table && i < bytes; i++) lines[i] &= 15;
     planes_of_lines(lines, octets, bits, planes);
     for (size_t i = 0; with_table && i < bytes; i++) lines[i] = table[lines[i]];
