@@ -14,14 +14,33 @@ QB_INLINE __mmask16 first_lanes(size_t n)
     return _cvtu32_mask16(n < 16 ? (1u << n) - 1 : 0xFFFFu);
 }
 
+QB_INLINE __m512i larger(__m512i most, __m512i bits)
+{
+    return _mm512_max_epi32(most, _mm512_and_si512(bits, _mm512_set1_epi32(0x7FFFFFFF)));
+}
+
 QB_INLINE uint32_t largest_bits(const float *x, size_t n)
 {
     __m512i most = _mm512_setzero_si512();
-    for (size_t i = 0; i < n; i += 16) {
-        const __m512i bits = _mm512_maskz_loadu_epi32(first_lanes(n - i), x + i);
-        most = _mm512_max_epi32(most, _mm512_and_si512(bits, _mm512_set1_epi32(0x7FFFFFFF)));
-    }
+    size_t i = 0;
+    for (; i + 16 <= n; i += 16) most = larger(most, _mm512_loadu_si512(x + i));
+    if (i < n) most = larger(most, _mm512_maskz_loadu_epi32(first_lanes(n - i), x + i));
     return (uint32_t)_mm512_reduce_max_epi32(most);
+}
+
+// The digits of 16 values as the bytes of integers. Adding 0x80 to every digit turns balanced digits into ordinary
+// bytes.
+QB_INLINE __m512i digits_of(__m512 x, __m512 inv, __m512i top)
+{
+    const __m512i turn = _mm512_set1_epi32(0x808080), bottom = _mm512_sub_epi32(_mm512_setzero_si512(), top);
+    // Products are hardly above top, so that rounding and clamping as integers is the same.
+    const __m512i q = _mm512_cvtps_epi32(_mm512_mul_ps(x, inv));
+    return _mm512_xor_si512(_mm512_add_epi32(_mm512_min_epi32(_mm512_max_epi32(q, bottom), top), turn), turn);
+}
+
+QB_INLINE __m512i add_digits(__m512i sums, __m512i digits)
+{
+    return _mm512_add_epi32(sums, _mm512_srai_epi32(_mm512_slli_epi32(digits, 24), 24));
 }
 
 int qb_split_avx512(const float *x, size_t n, int planes, size_t stride, int8_t *out, float *dx,
@@ -34,20 +53,26 @@ int qb_split_avx512(const float *x, size_t n, int planes, size_t stride, int8_t 
     const int nothing = amax < 0x1p-100f;
     *dx = nothing ? 0.0f : amax / (float)tops[planes];
     const __m512 inv = _mm512_set1_ps(nothing ? 0.0f : 1.0f / *dx);
-    const __m512i top = _mm512_set1_epi32(tops[planes]), bottom = _mm512_set1_epi32(-tops[planes]);
-    // Adding 0x80 to every digit turns balanced digits into ordinary bytes.
-    const __m512i turn = _mm512_set1_epi32(0x808080);
+    const __m512i top = _mm512_set1_epi32(tops[planes]);
     __m512i total[3] = {_mm512_setzero_si512(), _mm512_setzero_si512(), _mm512_setzero_si512()};
-    for (size_t i = 0; i < n; i += 16) {
+    size_t i = 0;
+    for (; i + 16 <= n; i += 16) {
+        __m512i digits = digits_of(_mm512_loadu_ps(x + i), inv, top);
+        QB_UNROLL for (int p = 0; p < 3; p++) {
+            if (p == planes) break;
+            _mm_storeu_si128((__m128i *)(out + (size_t)p * stride + i), _mm512_cvtepi32_epi8(digits));
+            total[p] = add_digits(total[p], digits);
+            digits = _mm512_srli_epi32(digits, 8);
+        }
+    }
+    if (i < n) {
         const __mmask16 some = first_lanes(n - i);
-        // Products are hardly above top, so that rounding and clamping as integers is the same.
-        __m512i q = _mm512_cvtps_epi32(_mm512_mul_ps(_mm512_maskz_loadu_ps(some, x + i), inv));
-        q = _mm512_min_epi32(_mm512_max_epi32(q, bottom), top);
-        q = _mm512_xor_si512(_mm512_add_epi32(q, turn), turn);
-        for (int p = 0; p < planes; p++) {
-            _mm_mask_storeu_epi8(out + (size_t)p * stride + i, some, _mm512_cvtepi32_epi8(q));
-            total[p] = _mm512_add_epi32(total[p], _mm512_srai_epi32(_mm512_slli_epi32(q, 24), 24));
-            q = _mm512_srli_epi32(q, 8);
+        __m512i digits = digits_of(_mm512_maskz_loadu_ps(some, x + i), inv, top);
+        QB_UNROLL for (int p = 0; p < 3; p++) {
+            if (p == planes) break;
+            _mm_mask_storeu_epi8(out + (size_t)p * stride + i, some, _mm512_cvtepi32_epi8(digits));
+            total[p] = add_digits(total[p], digits);
+            digits = _mm512_srli_epi32(digits, 8);
         }
     }
     for (int p = 0; p < planes; p++) sums[p] = _mm512_reduce_add_epi32(total[p]);
