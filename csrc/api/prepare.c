@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// qb_prepare: packed rows to panels. The codes of 16 rows are folded row by row, a run at a time, and laid side by
-// side; so are their parameters.
+// qb_prepare: packed rows to panels. A kernel makes the planes of 16 rows; where there are fewer, or units are not the
+// codes as they lie, they are folded row by row and laid side by side. So are the parameters.
 #include "../base/dispatch.h"
 #include "../base/threads.h"
 #include "../formats/side_by_side.h"
@@ -11,9 +11,8 @@
 
 enum {
     OCTET = 4 * QB_OCTET, // codes
-    RUN = 2048,           // bytes of a row at a time: long, since rows lie one after another in memory
     SPREAD = 64,          // bytes between rows, so that 16 rows do not share cache sets
-    FILLED = 1024,        // codes at a time where groups are filled up, parameters at a time
+    FILLED = 1024,        // codes of a row at a time, parameters at a time
 };
 
 struct preparing {
@@ -25,8 +24,8 @@ struct preparing {
 
 // ---- codes ----------------------------------------------------------------------------------------
 
-// Codes of a row as its units hold them, where groups are filled up to whole units: [at, at + n) of those, which are
-// zero at first.
+// Codes of a row as its units hold them, groups filled up to whole units: [at, at + n) of those, which are zero at
+// first.
 static void filled_codes(const struct preparing *job, size_t row, size_t at, size_t n, uint8_t *codes)
 {
     const struct qb_cut *const cut = &job->layout.cut;
@@ -46,48 +45,34 @@ static void filled_codes(const struct preparing *job, size_t row, size_t at, siz
     }
 }
 
-// Units [at / 4, (at + n) / 4) of a row, folded; the last octet is filled up.
-static void fold_filled(const struct preparing *job, size_t row, size_t at, size_t n, uint8_t *out)
+// Codes from the at-th on, row by row; `to` is where the first ones go.
+static void prepare_filled(const struct preparing *job, size_t row, size_t rows, size_t at, uint8_t *to)
 {
     const int bits = job->layout.bits;
-    for (size_t end = at + n, some; at < end; at += some, out += some / OCTET * (size_t)bits * 4) {
-        uint8_t codes[FILLED] = {0};
-        some = qb_min(end - at, FILLED);
-        filled_codes(job, row, at, some, codes);
-        job->kernels->fold_codes(codes, qb_ceil_div(some, OCTET), bits, out);
+    const size_t octet = (size_t)bits * 4, end = job->layout.units * 4;
+    uint8_t folded[QB_LANES][FILLED + SPREAD];
+    if (rows < QB_LANES) memset(folded, 0, sizeof folded);
+    for (size_t n; at < end; at += n) {
+        n = qb_min(end - at, FILLED);
+        const size_t octets = qb_ceil_div(n, OCTET);
+        for (size_t lane = 0; lane < rows; lane++) {
+            uint8_t codes[FILLED] = {0};
+            filled_codes(job, row + lane, at, n, codes);
+            job->kernels->fold_codes(codes, octets, bits, folded[lane]);
+        }
+        job->kernels->interleave(folded[0], sizeof folded[0], octets * octet, to + at / OCTET * octet * QB_LANES);
     }
-}
-
-// The same where groups are whole units, so that these are the row's codes as they are.
-static void fold_row(const struct preparing *job, size_t row, size_t at, size_t n, uint8_t *out)
-{
-    const struct qb_kernels *const k = job->kernels;
-    const qb_format *const f = &job->q->format;
-    const size_t cols = job->layout.cut.cols, octet = (size_t)f->bits * 4;
-    const uint8_t *const packed = job->q->codes + row * qb_packed_bytes(cols, f->bits) + at / OCTET * octet;
-    const size_t left = qb_min(n, cols - at), whole = left / OCTET;
-    k->fold[f->bits](packed, whole, qb_stored_flip(f), out);
-    if (left == whole * OCTET) return;
-    uint8_t last[OCTET] = {0};
-    k->unpack[f->bits](packed + whole * octet, left % OCTET, qb_stored_flip(f), 0, last);
-    k->fold_codes(last, 1, f->bits, out + whole * octet);
 }
 
 static void prepare_codes(const struct preparing *job, size_t row, size_t rows, uint8_t *to)
 {
     const struct qb_cut *const cut = &job->layout.cut;
-    const int filled = cut->group % 4 && cut->group < cut->cols;
-    const size_t octet = (size_t)job->layout.bits * 4, run = RUN / octet * OCTET;
-    uint8_t folded[QB_LANES][RUN + SPREAD];
-    if (rows < QB_LANES) memset(folded, 0, sizeof folded);
-    for (size_t at = 0, n; at < job->layout.units * 4; at += n) {
-        n = qb_min(job->layout.units * 4 - at, run);
-        const size_t bytes = qb_ceil_div(n, OCTET) * octet;
-        for (size_t lane = 0; lane < rows; lane++)
-            (filled ? fold_filled : fold_row)(job, row + lane, at, n, folded[lane]);
-        job->kernels->interleave(folded[0], sizeof folded[0], bytes, to);
-        to += bytes * QB_LANES;
-    }
+    const qb_format *const f = &job->q->format;
+    const size_t row_bytes = qb_packed_bytes(cut->cols, f->bits);
+    const int as_they_lie = cut->group % 4 == 0 || cut->group >= cut->cols;
+    const size_t whole = rows == QB_LANES && as_they_lie ? cut->cols / OCTET : 0;
+    job->kernels->fold[f->bits](job->q->codes + row * row_bytes, row_bytes, whole, qb_stored_flip(f), to);
+    prepare_filled(job, row, rows, whole * OCTET, to);
 }
 
 // ---- parameters -----------------------------------------------------------------------------------

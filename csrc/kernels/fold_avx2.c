@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
-// Codes of a row folded into planes. An octet of 1, 2 or 4 bits is a permutation of its bits, made of byte shuffles and
-// exchanges of bit fields (and for single bits, a table of nibbles); other widths go by way of bytes.
+// Codes folded into planes. An octet of 1, 2 or 4 bits is a permutation of its bits, made of byte shuffles and
+// exchanges of bit fields (and for single bits, a table of nibbles). One of 3 bits becomes nibbles, which are taken
+// apart where rows lie side by side already; 5, 6 and 7 bits go by way of bytes.
 #include "kernels.h"
 
 #include "../base/target.h"
@@ -11,7 +12,7 @@
 QB_TARGET_BEGIN(QB_TARGET_AVX2)
 
 enum { OCTET = 32, STEP = 4 * OCTET, RUN = 8 * STEP }; // codes
-enum { AHEAD = 4096 }; // bytes: rows lie one after another, and are often shorter than this
+enum { LINE = 4 * QB_LANES, BLOCK = 16 }; // bytes
 
 QB_INLINE __m256i load(const uint8_t *p) { return _mm256_loadu_si256((const __m256i *)p); }
 QB_INLINE void store(uint8_t *p, __m256i x) { _mm256_storeu_si256((__m256i *)p, x); }
@@ -82,30 +83,30 @@ void qb_fold_codes_avx2(const uint8_t *codes, size_t octets, int bits, uint8_t *
 }
 #undef X
 
-#define FOLD_BY_BYTES(bits)                                                                       \
-    void qb_fold_u##bits##_avx2(const uint8_t *in, size_t octets, uint8_t flip, uint8_t *out)     \
-    {                                                                                             \
-        uint8_t codes[RUN];                                                                       \
-        for (size_t n; octets; octets -= n, in += n * bits * 4, out += n * bits * 4) {            \
-            n = octets < RUN / OCTET ? octets : RUN / OCTET;                                      \
-            for (size_t i = 0; i < n * bits * 4; i += 64) QB_PREFETCH(in + i + AHEAD);            \
-            qb_unpack_u##bits##_avx2(in, n * OCTET, flip, 0, codes);                              \
-            fold_codes(codes, n, out, bits);                                                      \
-        }                                                                                         \
-    }
-FOLD_BY_BYTES(3)
-FOLD_BY_BYTES(5)
-FOLD_BY_BYTES(6)
-FOLD_BY_BYTES(7)
-
-void qb_fold_u8_avx2(const uint8_t *in, size_t octets, uint8_t flip, uint8_t *out)
+// Rows by way of bytes, a run of each at a time.
+QB_INLINE void fold_runs(const uint8_t *in, size_t stride, size_t octets, uint8_t flip, qb_unpack_fn *unpack,
+                         uint8_t *planes, const int bits)
 {
-    const __m256i flips = _mm256_set1_epi8((char)flip);
-    for (size_t i = 0; i < octets * OCTET; i += OCTET) {
-        QB_PREFETCH(in + i + AHEAD);
-        store(out + i, _mm256_xor_si256(load(in + i), flips));
+    const size_t octet = (size_t)bits * 4;
+    uint8_t codes[RUN], folded[QB_LANES][RUN];
+    for (size_t n; octets; octets -= n, in += n * octet, planes += n * octet * QB_LANES) {
+        n = octets < RUN / OCTET ? octets : RUN / OCTET;
+        for (size_t row = 0; row < QB_LANES; row++) {
+            unpack(in + row * stride, n * OCTET, flip, 0, codes);
+            fold_codes(codes, n, folded[row], bits);
+        }
+        qb_interleave_avx2(folded[0], sizeof folded[0], n * octet, planes);
     }
 }
+
+#define X(bits)                                                                                   \
+    void qb_fold_u##bits##_avx2(const uint8_t *in, size_t stride, size_t octets, uint8_t flip,    \
+                                uint8_t *planes)                                                  \
+    {                                                                                             \
+        fold_runs(in, stride, octets, flip, qb_unpack_u##bits##_avx2, planes, bits);              \
+    }
+X(5) X(6) X(7)
+#undef X
 
 // ---- bits ---------------------------------------------------------------------------------------
 
@@ -142,25 +143,110 @@ QB_INLINE __m256i permute_1(__m256i x)
     return _mm256_or_si256(even, _mm256_add_epi8(odd, odd));
 }
 
-#define FOLD_BITS(bits, high)                                                                     \
-    void qb_fold_u##bits##_avx2(const uint8_t *in, size_t octets, uint8_t flip, uint8_t *out)     \
-    {                                                                                             \
-        const __m256i flips = _mm256_set1_epi8((char)(flip ? high : 0));                          \
-        const size_t bytes = octets * bits * 4;                                                   \
-        size_t i = 0;                                                                             \
-        for (; i + 32 <= bytes; i += 32) {                                                        \
-            QB_PREFETCH(in + i + AHEAD);                                                          \
-            store(out + i, _mm256_xor_si256(permute_##bits(load(in + i)), flips));                \
-        }                                                                                         \
-        if (i == bytes) return;                                                                   \
-        uint8_t last[32] = {0};                                                                   \
-        memcpy(last, in + i, bytes - i);                                                          \
-        store(last, _mm256_xor_si256(permute_##bits(load(last)), flips));                         \
-        memcpy(out + i, last, bytes - i);                                                         \
+// ---- nibbles --------------------------------------------------------------------------------------
+
+QB_INLINE __m256i bits_of(__m256i x, const int mask) { return _mm256_and_si256(x, _mm256_set1_epi8((char)mask)); }
+QB_INLINE __m256i twice(__m256i x) { return _mm256_add_epi8(x, x); }
+
+// An octet of 3 bits to nibbles, a word of 4 codes (2, 3, 0, 1) from each unit: units 0 4 2 6 1 5 3 7. A unit starts in
+// the low or the high nibble of its first byte; its pairs of codes are shifted to a byte each.
+QB_INLINE __m256i nibbles_of_3(__m256i x)
+{
+    const __m128i units = _mm_setr_epi8(0, 1, 6, 7, 3, 4, 9, 10, 1, 2, 7, 8, 4, 5, 10, 11);
+    const __m256i first = both(_mm_setr_epi16(256, 256, 256, 256, 16, 16, 16, 16));
+    const __m256i second = both(_mm_setr_epi16(1024, 1024, 1024, 1024, 64, 64, 64, 64));
+    x = _mm256_shuffle_epi8(x, both(units));
+    x = _mm256_or_si256(_mm256_and_si256(_mm256_mullo_epi16(x, first), _mm256_set1_epi16(0x3F00)),
+                        _mm256_and_si256(_mm256_mulhi_epu16(x, second), _mm256_set1_epi16(0x3F)));
+    return _mm256_add_epi8(x, bits_of(x, 0x38)); // the upper code moves by one
+}
+
+// Nibbles of a word 2 3 0 1 and of the next: each pair becomes a byte.
+QB_INLINE __m256i turn_nibbles(__m256i x)
+{
+    const __m128i order = _mm_setr_epi8(1, 3, 0, 2, 5, 7, 4, 6, 9, 11, 8, 10, 13, 15, 12, 14);
+    return exchange(_mm256_shuffle_epi8(x, both(order)), 4, 0x00F000F0);
+}
+
+// The nibbles of units 0 and 4, 2 and 6, 1 and 5, 3 and 7 of 8 rows, to their planes.
+QB_INLINE void planes_of_3(__m256i *x)
+{
+    const __m256i even = _mm256_or_si256(bits_of(x[0], 0x33), _mm256_slli_epi16(bits_of(x[1], 0x33), 2));
+    const __m256i odd = _mm256_or_si256(bits_of(x[2], 0x33), _mm256_slli_epi16(bits_of(x[3], 0x33), 2));
+    const __m256i low = _mm256_or_si256(bits_of(x[0], 0x44), twice(bits_of(x[2], 0x44)));
+    const __m256i high = _mm256_or_si256(bits_of(x[1], 0x44), twice(bits_of(x[3], 0x44)));
+    x[0] = turn_nibbles(even);
+    x[1] = turn_nibbles(odd);
+    x[2] = turn_nibbles(_mm256_or_si256(_mm256_srli_epi16(low, 2), high));
+}
+
+// ---- rows side by side ----------------------------------------------------------------------------
+
+// Bytes that a block takes of a row, of the 16 that are loaded.
+#define BLOCK_OF(bits) ((size_t)((bits) == 3 ? 12 : BLOCK))
+
+// A block of 8 rows, to halves of lines. Rows r and r + 4 share a register, so that no shuffle crosses its middle.
+QB_INLINE void fold_half(const uint8_t *in, size_t stride, __m256i flips, uint8_t *lines, const int bits)
+{
+    __m256i x[4];
+    QB_UNROLL for (size_t r = 0; r < 4; r++) {
+        x[r] = _mm256_loadu2_m128i((const __m128i *)(in + (r + 4) * stride), (const __m128i *)(in + r * stride));
+        x[r] = bits == 1   ? permute_1(x[r])
+               : bits == 2 ? permute_2(x[r])
+               : bits == 3 ? nibbles_of_3(x[r])
+               : bits == 4 ? permute_4(x[r])
+                           : x[r];
     }
-FOLD_BITS(1, 0xFF)
-FOLD_BITS(2, 0xAA)
-FOLD_BITS(4, 0x88)
+    const __m256i a = _mm256_unpacklo_epi32(x[0], x[1]), b = _mm256_unpackhi_epi32(x[0], x[1]);
+    const __m256i c = _mm256_unpacklo_epi32(x[2], x[3]), d = _mm256_unpackhi_epi32(x[2], x[3]);
+    x[0] = _mm256_unpacklo_epi64(a, c);
+    x[1] = _mm256_unpackhi_epi64(a, c);
+    x[2] = _mm256_unpacklo_epi64(b, d);
+    x[3] = _mm256_unpackhi_epi64(b, d);
+    if (bits == 3) planes_of_3(x);
+    QB_UNROLL for (size_t i = 0; i < BLOCK_OF(bits) / 4; i++)
+        store(lines + i * LINE, bits == 3 && i < 2 ? x[i] : _mm256_xor_si256(x[i], flips));
+}
+
+QB_INLINE void fold_block(const uint8_t *in, size_t stride, __m256i flips, uint8_t *lines, const int bits)
+{
+    fold_half(in, stride, flips, lines, bits);
+    fold_half(in + 8 * stride, stride, flips, lines + LINE / 2, bits);
+}
+
+// Rows a power of two apart share a set of the first-level cache: 8 of them have their cache lines read at once.
+QB_INLINE void fold_rows(const uint8_t *in, size_t stride, size_t octets, __m256i flips, uint8_t *planes,
+                         const int bits)
+{
+    const size_t block = BLOCK_OF(bits), next = QB_LANES * stride; // the rows that will be prepared after these
+    size_t left = octets * (size_t)bits * 4;
+    for (; left >= 3 * block + BLOCK; left -= 4 * block, in += 4 * block, planes += 4 * block * QB_LANES)
+        for (size_t half = 0; half < 2; half++) {
+            const uint8_t *const rows = in + half * 8 * stride;
+            for (size_t row = 0; row < 8; row++) QB_PREFETCH(rows + row * stride + next);
+            for (size_t i = 0; i < 4; i++)
+                fold_half(rows + i * block, stride, flips, planes + i * block * QB_LANES + half * (LINE / 2), bits);
+        }
+    for (; left >= BLOCK; left -= block, in += block, planes += block * QB_LANES)
+        fold_block(in, stride, flips, planes, bits);
+    if (!left) return;
+    uint8_t last[QB_LANES][BLOCK] = {0}, lines[BLOCK * QB_LANES];
+    for (size_t row = 0; row < QB_LANES; row++) memcpy(last[row], in + row * stride, left);
+    fold_block(last[0], BLOCK, flips, lines, bits);
+    memcpy(planes, lines, left * QB_LANES);
+}
+
+#define FOLD_ROWS(bits, high)                                                                     \
+    void qb_fold_u##bits##_avx2(const uint8_t *in, size_t stride, size_t octets, uint8_t flip,    \
+                                uint8_t *planes)                                                  \
+    {                                                                                             \
+        fold_rows(in, stride, octets, _mm256_set1_epi8((char)(flip ? high : 0)), planes, bits);   \
+    }
+FOLD_ROWS(1, 0xFF)
+FOLD_ROWS(2, 0xAA)
+FOLD_ROWS(3, 0xFF)
+FOLD_ROWS(4, 0x88)
+FOLD_ROWS(8, 0x80)
 
 QB_TARGET_END
 #endif

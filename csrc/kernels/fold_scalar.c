@@ -33,12 +33,16 @@ void qb_fold_codes_scalar(const uint8_t *codes, size_t octets, int bits, uint8_t
 }
 
 #define X(bits)                                                                                   \
-    void qb_fold_u##bits##_scalar(const uint8_t *in, size_t octets, uint8_t flip, uint8_t *out)   \
+    void qb_fold_u##bits##_scalar(const uint8_t *in, size_t stride, size_t octets, uint8_t flip,  \
+                                  uint8_t *planes)                                                \
     {                                                                                             \
-        for (; octets--; in += bits * UNIT, out += bits * UNIT) {                                 \
-            uint8_t codes[OCTET];                                                                 \
-            qb_unpack_u##bits##_scalar(in, OCTET, flip, 0, codes);                                \
-            qb_fold_codes_scalar(codes, 1, bits, out);                                            \
+        uint8_t codes[OCTET], folded[QB_LANES][OCTET];                                            \
+        for (; octets--; in += bits * UNIT, planes += bits * UNIT * QB_LANES) {                   \
+            for (size_t row = 0; row < QB_LANES; row++) {                                         \
+                qb_unpack_u##bits##_scalar(in + row * stride, OCTET, flip, 0, codes);             \
+                qb_fold_codes_scalar(codes, 1, bits, folded[row]);                                \
+            }                                                                                     \
+            qb_interleave_scalar(folded[0], OCTET, bits * UNIT, planes);                          \
         }                                                                                         \
     }
 QB_WIDTHS(X)

@@ -198,8 +198,9 @@ typedef void qb_look_up_fn(const uint8_t *table, size_t n, uint8_t *codes);
 // gives the planes. codes: below 2^bits, a byte each.
 typedef void qb_fold_codes_fn(const uint8_t *codes, size_t octets, int bits, uint8_t *out);
 
-// The same from a dense stream, as unpacking with `flip` gives its codes: 0 or 2^(bits-1).
-typedef void qb_fold_fn(const uint8_t *in, size_t octets, uint8_t flip, uint8_t *out);
+// The planes of QB_LANES rows from dense streams, as unpacking with `flip` (0 or 2^(bits-1)) gives their codes: row r
+// at in + r*stride. They take octets * bits * 4 * QB_LANES bytes.
+typedef void qb_fold_fn(const uint8_t *in, size_t stride, size_t octets, uint8_t flip, uint8_t *planes);
 
 // ---- family "gemv": few activations ---------------------------------------------------------------
 

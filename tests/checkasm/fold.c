@@ -36,21 +36,26 @@ static void codes_case(const struct qb_kernels *ref, const struct qb_kernels *te
     ck_canaries(&got);
 }
 
-static void stream_case(const struct qb_kernels *ref, const struct qb_kernels *test, int bits, size_t octets, int from,
-                        int to)
+// Rows one after another, or apart.
+static void rows_case(const struct qb_kernels *ref, const struct qb_kernels *test, int bits, size_t octets, int from,
+                      int to)
 {
     if (ck_skip()) return;
-    const size_t bytes = octets * (size_t)bits * 4;
+    const size_t bytes = octets * (size_t)bits * 4, stride = bytes + ck_below(2) * ck_below(100);
+    const size_t extent = (QB_LANES - 1) * stride + bytes;
     const uint8_t flip = ck_below(2) ? (uint8_t)(1 << (bits - 1)) : 0;
-    ck_case("octets=%zu flip=%d in=%d out=%d", octets, flip, from, to);
-    uint8_t *const stream = ck_place(&input, bytes, from);
-    ck_fill(stream, bytes);
-    static uint8_t codes[MOST * OCTET];
-    ref->unpack[bits](stream, octets * OCTET, flip, 0, codes);
-    uint8_t *const a = ck_place(&want, bytes, CK_END), *const b = ck_place(&got, bytes, to);
-    ref->fold_codes(codes, octets, bits, a);
-    test->fold[bits](stream, octets, flip, b);
-    ck_same("folded", a, b, bytes);
+    ck_case("octets=%zu stride=%zu flip=%d in=%d out=%d", octets, stride, flip, from, to);
+    uint8_t *const rows = ck_place(&input, extent, from);
+    ck_fill(rows, extent);
+    static uint8_t codes[MOST * OCTET], folded[MOST * OCTET];
+    uint8_t *const a = ck_place(&want, bytes * QB_LANES, CK_END), *const b = ck_place(&got, bytes * QB_LANES, to);
+    for (size_t row = 0; row < QB_LANES; row++) {
+        ref->unpack[bits](rows + row * stride, octets * OCTET, flip, 0, codes);
+        ref->fold_codes(codes, octets, bits, folded);
+        for (size_t i = 0; i < bytes; i++) a[i / 4 * LINE + row * 4 + i % 4] = folded[i];
+    }
+    test->fold[bits](rows, stride, octets, flip, b);
+    ck_same("planes", a, b, bytes * QB_LANES);
     ck_canaries(&got);
 }
 
@@ -60,9 +65,9 @@ static void check(const struct qb_kernels *ref, const struct qb_kernels *test)
         if (!ck_kernel("fold_u%d", bits)) continue;
         for (size_t octets = 0; octets < MOST; octets++) {
             codes_case(ref, test, bits, octets, CK_END, CK_END);
-            stream_case(ref, test, bits, octets, CK_END, CK_END);
+            rows_case(ref, test, bits, octets, CK_END, CK_END);
             codes_case(ref, test, bits, octets, (int)ck_below(64), (int)ck_below(64));
-            stream_case(ref, test, bits, octets, (int)ck_below(64), (int)ck_below(64));
+            rows_case(ref, test, bits, octets, (int)ck_below(64), (int)ck_below(64));
         }
     }
 }
@@ -76,10 +81,11 @@ struct timed {
 
 enum { BENCH_OCTETS = 256 };
 
-static void run_stream(void *context)
+static void run_rows(void *context)
 {
     const struct timed *const t = context;
-    t->kernels->fold[t->bits](t->in, BENCH_OCTETS, 0, t->out);
+    const size_t stride = BENCH_OCTETS / QB_LANES * (size_t)t->bits * 4;
+    t->kernels->fold[t->bits](t->in, stride, BENCH_OCTETS / QB_LANES, 0, t->out);
 }
 
 static void run_codes(void *context)
@@ -100,8 +106,10 @@ static void bench(const struct qb_kernels *ref, const struct qb_kernels *test)
     for (int bits = 1; bits <= 8; bits++) {
         if (!ck_kernel("fold_u%d", bits)) continue;
         struct timed mine = {test, in, out, bits}, scalar = {ref, in, out, bits};
-        const struct ck_run runs[] = {
-            {"fold", run_stream, &mine}, {"codes", run_codes, &mine}, {"scalar", run_stream, &scalar}, {"memcpy", run_copy, &mine}};
+        const struct ck_run runs[] = {{"rows", run_rows, &mine},
+                                      {"codes", run_codes, &mine},
+                                      {"scalar", run_rows, &scalar},
+                                      {"memcpy", run_copy, &mine}};
         ck_bench(BENCH_OCTETS * (size_t)bits * 4, runs, 4);
     }
 }
