@@ -2,6 +2,7 @@
 // qb_prepare: packed rows to panels. A kernel makes the planes of 16 rows; where there are fewer, or units are not the
 // codes as they lie, they are folded row by row and laid side by side. So are the parameters.
 #include "../base/dispatch.h"
+#include "../base/target.h"
 #include "../base/threads.h"
 #include "../formats/side_by_side.h"
 #include "prepare_blocks.h"
@@ -84,6 +85,7 @@ static void prepare_scales(const struct preparing *job, const void *scales, size
     const uint8_t *const from = (const uint8_t *)scales + (f->per_tensor ? 0 : row * groups * size);
     memset(to + all, 0, job->layout.scales_bytes - all);
     if (rows == QB_LANES && !f->per_tensor) {
+        for (size_t i = 0; i < all; i += 64) QB_PREFETCH(from + all + i); // those of the next rows
         qb_side_by_side(job->kernels, from, groups * size, size, groups, to);
         return;
     }
