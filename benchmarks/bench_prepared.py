@@ -33,8 +33,8 @@ def cases(sizes: Sizes) -> Iterator[Case]:
     for name in ("int2_g32", "int4_g32", "int8_g32", "uint3_g64", "int4_row"):
         for threads in (1, 2):
             size = f"{rows}x{columns}{on(threads)}"
-            yield Case("prepare", name, size, COPY, preparing(sizes.matrix, name, copying), threads)
-            yield Case("prepare anew", name, size, ANEW, preparing(sizes.matrix, name, copying_anew), threads)
+            for what, reference, copy in (("prepare", COPY, copying), ("prepare anew", ANEW, copying_anew)):
+                yield Case(what, name, size, reference, preparing(sizes.matrix, name, copy, threads), threads)
     odd = (rows + 1, columns + 4)
     for even_batch, batch in BATCHES:
         what = f"{odd[0]}x{odd[1]}, N={batch}"
@@ -63,10 +63,12 @@ def product(matrix: tuple[int, int], name: str, activations: str, threads: int) 
     return prepare
 
 
-def preparing(matrix: tuple[int, int], name: str, copy: Callable[[np.ndarray], Function]) -> Prepare:
+def preparing(
+    matrix: tuple[int, int], name: str, copy: Callable[[np.ndarray, int], Function], threads: int
+) -> Prepare:
     def prepare() -> tuple[Function, Function]:
         q = qb.quantize(floats(*matrix), name)
-        return q.prepare, copy(q.prepare().part_arrays()[0])
+        return q.prepare, copy(q.prepare().part_arrays()[0], threads)
 
     return prepare
 

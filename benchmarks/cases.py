@@ -94,15 +94,28 @@ def floats(rows: int, columns: int) -> np.ndarray:
 # ---- references -------------------------------------------------------------------------------------
 
 
-def copying(source: np.ndarray) -> Function:
-    """memcpy of an array, as np.copyto does it for contiguous bytes."""
+def copying(source: np.ndarray, threads: int = 1) -> Function:
+    """memcpy of an array, a part on each thread, as np.copyto does it for contiguous bytes."""
     target = timing.aligned(source.shape, source.dtype, timing.OUTPUT_LINE)
-    return lambda: np.copyto(target, source)
+    copy = copier(threads)
+    return lambda: copy(target, source)
 
 
-def copying_anew(source: np.ndarray) -> Function:
-    """memcpy of bytes to memory that nobody has touched, as `QArray.prepare` takes it from the system."""
-    return lambda: np.copyto(new_memory(source.nbytes), source)
+def copying_anew(source: np.ndarray, threads: int = 1) -> Function:
+    """The same of bytes to memory that nobody has touched, as `QArray.prepare` takes it from the system."""
+    copy = copier(threads)
+    return lambda: copy(new_memory(source.nbytes), source)
+
+
+def copier(threads: int) -> Callable[[np.ndarray, np.ndarray], object]:
+    if threads == 1:
+        return np.copyto
+    pool = ThreadPoolExecutor(threads)
+
+    def copy(target: np.ndarray, source: np.ndarray) -> None:
+        list(pool.map(np.copyto, np.array_split(target, threads), np.array_split(source, threads)))
+
+    return copy
 
 
 def reading(source: np.ndarray, threads: int = 1) -> Function:
