@@ -121,17 +121,21 @@ def _multiply(q: Operand, x: Any, planes: int, out: np.ndarray | None, axis: int
                 n, have, shape = 1, len(x), m
             elif not axis:
                 n, have = x.shape
-                shape = (n, m)
+                shape = n, m
             else:
                 have = None
-            if have == k and (out is None or (out.dtype is FLOAT32 and out.shape == (*x.shape[:-1], m))):
-                if out is None and n == 1:  # a copy costs less than a pointer, and is nothing to overlap
-                    source = _tobytes(x)
-                else:
-                    source = _from_buffer(BYTES, x)
-                result = np.empty(shape, FLOAT32) if out is None else out
-                if not multiply_rows(struct, source, n, planes, _from_buffer(BYTES, result, True)):
+            if have != k:
+                pass
+            elif out is None:
+                result = np.empty(shape, FLOAT32)
+                # A copy costs less than a pointer, and is nothing to overlap.
+                source = _tobytes(x) if n == 1 else _from_buffer(BYTES, x)
+                if not multiply_rows(struct, source, n, planes, _from_buffer(BYTES, result)):
                     return result
+            elif out.dtype is FLOAT32 and out.shape == (shape if x.ndim == 2 else (m,)):
+                target = _from_buffer(BYTES, out, True)
+                if not multiply_rows(struct, _from_buffer(BYTES, x), n, planes, target):
+                    return out
     except (AttributeError, TypeError, ValueError):
         pass
     return _multiply_any(q, x, planes, out, bool(axis))
