@@ -8,7 +8,7 @@ import numpy as np
 
 import pyqbits as qb
 from benchmarks import timing
-from benchmarks.cases import Case, Function, Prepare, Sizes, floats
+from benchmarks.cases import Case, Function, Prepare, Sizes, floats, on
 
 MATMUL = "NumPy float32 matmul"
 EINSUM = "NumPy float32 einsum"
@@ -36,7 +36,10 @@ def cases(sizes: Sizes) -> Iterator[Case]:
                 yield Case("matmul", f"{name} {activations} prepared", size, MATMUL, prepare)
     for bits in BITS:
         name = f"int{bits}_g32"
-        yield Case("vecdot", name, f"{rows} x {columns}", EINSUM, prepare_vecdot(sizes.matrix, name))
+        for threads in (1, 2) if bits == 4 else (1,):
+            size = f"{rows} x {columns}{on(threads)}"
+            yield Case("vecdot", name, size, EINSUM, prepare_vecdot(sizes.matrix, name), threads)
+            yield Case("vecdot one row", name, size, EINSUM, prepare_vecdot(sizes.matrix, name, 1), threads)
 
 
 def prepare_matmul(
@@ -58,12 +61,17 @@ def prepare_matmul(
     return prepare
 
 
-def prepare_vecdot(matrix: tuple[int, int], name: str) -> Prepare:
+def prepare_vecdot(matrix: tuple[int, int], name: str, rows: int | None = None) -> Prepare:
+    """Rows with rows: as many, or with the same one each time."""
+
     def prepare() -> tuple[Function, Function]:
         a = floats(*matrix)
-        b = np.ascontiguousarray(a[::-1])
+        b = np.ascontiguousarray(a[::-1][:rows])
         qa, qb_ = qb.quantize(a, name), qb.quantize(b, name)
-        return lambda: qb.vecdot(qa, qb_), lambda: np.einsum("ij,ij->i", a, b)
+        reference = np.empty(matrix[0], np.float32)
+        return lambda: qb.vecdot(qa, qb_), lambda: np.einsum(
+            "ij,ij->i", a, np.broadcast_to(b, a.shape), out=reference
+        )
 
     return prepare
 

@@ -8,7 +8,7 @@ import numpy as np
 
 import pyqbits as qb
 from benchmarks import timing
-from benchmarks.cases import Case, Function, Prepare, Sizes, copying, copying_anew, floats, reading
+from benchmarks.cases import Case, Function, Prepare, Sizes, copying, copying_anew, floats, on, reading
 
 READ = "reading as many bytes"
 COPY = "copying as many bytes"
@@ -39,10 +39,6 @@ def cases(sizes: Sizes) -> Iterator[Case]:
     for even_batch, batch in BATCHES:
         what = f"{odd[0]}x{odd[1]}, N={batch}"
         yield Case("odd shape", "int4_g32 int8", what, ROUND, shapes(sizes.matrix, even_batch, odd, batch))
-
-
-def on(threads: int) -> str:
-    return f", {threads} threads" if threads > 1 else ""
 
 
 def product(matrix: tuple[int, int], name: str, activations: str, threads: int) -> Prepare:

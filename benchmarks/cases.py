@@ -72,6 +72,10 @@ def size_name(elements: int) -> str:
     return str(elements)
 
 
+def on(threads: int) -> str:
+    return f", {threads} threads" if threads > 1 else ""
+
+
 # ---- inputs: random, since some machines write and read lines of zeros faster -------------------------
 
 

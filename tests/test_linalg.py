@@ -210,8 +210,32 @@ def test_vecdot_shapes(stacks, n):
     assert np.allclose(got, n)
 
 
+def test_vecdot_out(isa):
+    a, b = qb.quantize(W, "int4_g32"), qb.quantize(W[0], "uint5_g32_f32")
+    want, out = qb.vecdot(a, b), np.full((3, 5), 7, np.float32)
+    assert qb.vecdot(a, b, out=out) is out and np.array_equal(out, want)
+    one = np.full((), 7, np.float32)
+    assert qb.vecdot(a[0, 0], b[0], out=one) is one and one == want[0, 0]
+    nothing = qb.quantize(np.ones((5, 0)), "int4_g32")
+    assert not qb.vecdot(nothing, nothing, out=out[0]).any()
+    scales = b.part_arrays()[1]
+    for bad, error, words in (
+        (out[0], ValueError, r"out has shape \(5,\); this call writes \(3, 5\)"),
+        (out.astype(np.float64), TypeError, "out has dtype float64"),
+        (np.full((5, 3), 7, np.float32).T, ValueError, "out is not C-contiguous"),
+        (np.broadcast_to(np.float32(7), (3, 5)), ValueError, "out is read-only"),
+        ([0.0], TypeError, "out must be a NumPy array"),
+    ):
+        with pytest.raises(error, match=words):
+            qb.vecdot(a, b, out=bad)
+    assert scales.dtype == np.float32
+    with pytest.raises(ValueError, match="out overlaps the input"):
+        qb.vecdot(b, b, out=scales.reshape(-1)[:5])
+
+
 def test_vecdot_in_chunks(isa, monkeypatch):
     q = qb.quantize(W, "int4_g32")
     whole = qb.vecdot(q, q[1])
     monkeypatch.setattr("pyqbits._vecdot._CHUNK", 4)
     assert np.array_equal(qb.vecdot(q, q[1]), whole)
+    assert np.array_equal(qb.vecdot(q[1], q), whole)

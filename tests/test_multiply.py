@@ -281,6 +281,22 @@ def test_vecdot_broadcasts(isa):
         pyqbits.vecdot(a, pyqbits.quantize(y[:, :69], "int4_g32"))
 
 
+@pytest.mark.parametrize(("left", "right"), [("int4_g32", "uint3_g32"), ("int8_row", "uint2_row_z")])
+def test_vecdot_of_many_rows(isa, left, right):
+    """The bits of each pair alone, whatever the batch and the number of threads."""
+    rng = np.random.default_rng(3)
+    a = pyqbits.quantize(rng.standard_normal((700, 1100)), left)
+    b = pyqbits.quantize(rng.standard_normal((700, 1100)), right)
+    pairs = np.array([pyqbits.vecdot(a[i], b[i]) for i in range(700)])
+    query = np.array([pyqbits.vecdot(a[i], b[7]) for i in range(700)])
+    for threads in (1, 2, 3):
+        with pyqbits.threads(threads):
+            assert floats_equal(pyqbits.vecdot(a, b), pairs)
+            assert floats_equal(pyqbits.vecdot(a[:3], b[:3]), pairs[:3])
+            assert floats_equal(pyqbits.vecdot(a, b[7]), query)
+            assert floats_equal(pyqbits.vecdot(b[7:8], a), query)
+
+
 @pytest.mark.parametrize("bad", ["int32", "", None, 8])
 def test_unknown_activations(bad):
     q = pyqbits.quantize(np.ones((2, 8), np.float32), "int4_g32")

@@ -5,6 +5,7 @@
 #include "../base/dispatch.h"
 #include "../base/float16.h"
 #include "../base/fpenv.h"
+#include "../base/threads.h"
 #include "../formats/segments.h"
 #include "../formats/stored.h"
 #include "vecdot.h"
@@ -60,10 +61,20 @@ float qb_dot_result(double total)
     return isnan(result) ? qb_bits_float(0x7FC00000u) : result;
 }
 
-static float dot_rows(const struct qb_kernels *kernels, struct side *a, size_t a_row, struct side *b,
-                      size_t b_row, const struct qb_cut *cut, int with_min)
+struct dotting {
+    const struct qb_kernels *kernels;
+    const qb_matrix *a, *b;
+    const int64_t *a_rows, *b_rows;
+    size_t count;
+    struct qb_cut cut;
+    int with_min;
+    float *out;
+};
+
+static float dot_rows(const struct dotting *job, struct side *a, size_t a_row, struct side *b, size_t b_row)
 {
     int32_t sums[3 * SEGMENTS];
+    const struct qb_cut *const cut = &job->cut;
     const size_t seg = qb_min(cut->group, QB_BLOCK_MAX);
     const size_t most = qb_min(TILE / seg, SEGMENTS) * seg; // whole segments
     const struct qb_side left = {a->d, a->z, a->m}, right = {b->d, b->z, b->m};
@@ -72,13 +83,23 @@ static float dot_rows(const struct qb_kernels *kernels, struct side *a, size_t a
         n = qb_min(most, cut->cols - k);
         if (cut->group > QB_BLOCK_MAX) n = qb_min(n, cut->group - k % cut->group);
         const size_t count = qb_ceil_div(n, seg);
-        const uint8_t *const qa = load_side(kernels, a, a_row, k, n, cut->group, count);
-        const uint8_t *const qb = load_side(kernels, b, b_row, k, n, cut->group, count);
-        kernels->dot(qa, qb, n, seg, sums);
+        const uint8_t *const qa = load_side(job->kernels, a, a_row, k, n, cut->group, count);
+        const uint8_t *const qb = load_side(job->kernels, b, b_row, k, n, cut->group, count);
+        job->kernels->dot(qa, qb, n, seg, sums);
         for (size_t s = 0; s < count; s++)
-            total = qb_add_segment(total, &left, &right, s, qb_min(seg, n - s * seg), sums + 3 * s, with_min);
+            total = qb_add_segment(total, &left, &right, s, qb_min(seg, n - s * seg), sums + 3 * s, job->with_min);
     }
     return qb_dot_result(total);
+}
+
+static void dot_part(void *context, size_t part, size_t parts)
+{
+    const struct dotting *const job = context;
+    const size_t end = qb_part_start(job->count, 1, part + 1, parts);
+    // Formats without a minimum leave these zeros alone.
+    struct side left = {.q = job->a}, right = {.q = job->b};
+    for (size_t i = qb_part_start(job->count, 1, part, parts); i < end; i++)
+        job->out[i] = dot_rows(job, &left, (size_t)job->a_rows[i], &right, (size_t)job->b_rows[i]);
 }
 
 static int rows_are_legal(const int64_t *rows, size_t count, size_t limit)
@@ -98,13 +119,10 @@ int qb_vecdot(const qb_matrix *a, const int64_t *a_rows, const qb_matrix *b, con
     if (!rows_are_legal(a_rows, count, a->rows) || !rows_are_legal(b_rows, count, b->rows))
         return QB_ERR_ARGUMENT;
 
-    const struct qb_kernels *const kernels = qb_kernels_now();
-    const int with_min = a->format.zero == QB_ZERO_MIN || b->format.zero == QB_ZERO_MIN;
-    // Formats without a minimum leave these zeros alone.
-    struct side left = {.q = a}, right = {.q = b};
+    struct dotting job = {qb_kernels_now(), a, b, a_rows, b_rows, count, cut, 0, out};
+    job.with_min = a->format.zero == QB_ZERO_MIN || b->format.zero == QB_ZERO_MIN;
     const qb_fpenv saved = qb_fpenv_enter();
-    for (size_t i = 0; i < count; i++)
-        out[i] = dot_rows(kernels, &left, (size_t)a_rows[i], &right, (size_t)b_rows[i], &cut, with_min);
+    qb_parallel(qb_parts(count * cut.cols, count), dot_part, &job);
     qb_fpenv_leave(saved);
     return QB_OK;
 }
