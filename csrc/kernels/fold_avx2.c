@@ -204,8 +204,11 @@ QB_INLINE void fold_half(const uint8_t *in, size_t stride, __m256i flips, uint8_
     x[2] = _mm256_unpacklo_epi64(b, d);
     x[3] = _mm256_unpackhi_epi64(b, d);
     if (bits == 3) planes_of_3(x);
-    QB_UNROLL for (size_t i = 0; i < BLOCK_OF(bits) / 4; i++)
-        store(lines + i * LINE, bits == 3 && i < 2 ? x[i] : _mm256_xor_si256(x[i], flips));
+    const __m256i first = bits == 3 ? _mm256_setzero_si256() : flips; // 3 bits: planes of the lower two
+    store(lines, _mm256_xor_si256(x[0], first));
+    store(lines + LINE, _mm256_xor_si256(x[1], first));
+    store(lines + 2 * LINE, _mm256_xor_si256(x[2], flips));
+    if (bits != 3) store(lines + 3 * LINE, _mm256_xor_si256(x[3], flips));
 }
 
 QB_INLINE void fold_block(const uint8_t *in, size_t stride, __m256i flips, uint8_t *lines, const int bits)
@@ -247,6 +250,36 @@ FOLD_ROWS(2, 0xAA)
 FOLD_ROWS(3, 0xFF)
 FOLD_ROWS(4, 0x88)
 FOLD_ROWS(8, 0x80)
+
+// ---- halves ---------------------------------------------------------------------------------------
+
+// 8 elements of 16 rows. Rows r and r + 8 share a register: two squares of 8 by 8 are turned.
+QB_INLINE void turn_halves(const uint8_t *rows, size_t stride, uint8_t *out)
+{
+    __m256i x[8], y[8];
+    QB_UNROLL for (size_t r = 0; r < 8; r++)
+        x[r] = _mm256_loadu2_m128i((const __m128i *)(rows + (r + 8) * stride), (const __m128i *)(rows + r * stride));
+    QB_UNROLL for (size_t i = 0; i < 4; i++) {
+        y[i] = _mm256_unpacklo_epi16(x[2 * i], x[2 * i + 1]);
+        y[i + 4] = _mm256_unpackhi_epi16(x[2 * i], x[2 * i + 1]);
+    }
+    QB_UNROLL for (size_t i = 0; i < 8; i += 4) {
+        x[i] = _mm256_unpacklo_epi32(y[i], y[i + 1]);
+        x[i + 1] = _mm256_unpacklo_epi32(y[i + 2], y[i + 3]);
+        x[i + 2] = _mm256_unpackhi_epi32(y[i], y[i + 1]);
+        x[i + 3] = _mm256_unpackhi_epi32(y[i + 2], y[i + 3]);
+    }
+    QB_UNROLL for (size_t i = 0; i < 8; i += 2) {
+        store(out + i * 32, _mm256_unpacklo_epi64(x[i], x[i + 1]));
+        store(out + i * 32 + 32, _mm256_unpackhi_epi64(x[i], x[i + 1]));
+    }
+}
+
+void qb_interleave_halves_avx2(const uint8_t *rows, size_t stride, size_t count, uint8_t *out)
+{
+    for (; count >= 8; count -= 8, rows += 16, out += 16 * QB_LANES) turn_halves(rows, stride, out);
+    if (count) qb_interleave_halves_scalar(rows, stride, count, out);
+}
 
 QB_TARGET_END
 #endif

@@ -47,3 +47,9 @@ void qb_fold_codes_scalar(const uint8_t *codes, size_t octets, int bits, uint8_t
     }
 QB_WIDTHS(X)
 #undef X
+
+void qb_interleave_halves_scalar(const uint8_t *rows, size_t stride, size_t count, uint8_t *out)
+{
+    for (size_t i = 0; i < count; i++)
+        for (size_t row = 0; row < QB_LANES; row++, out += 2) memcpy(out, rows + row * stride + 2 * i, 2);
+}

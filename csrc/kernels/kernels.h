@@ -192,7 +192,7 @@ typedef void qb_planes_unpack_fn(const uint8_t *in, size_t octets, int bits, uin
 // codes[i] = table[codes[i]], n codes below 16, n a multiple of 4 * QB_LANES.
 typedef void qb_look_up_fn(const uint8_t *table, size_t n, uint8_t *codes);
 
-// ---- family "fold": rows of codes on their way to planes -----------------------------------------
+// ---- family "fold": rows on their way to panels ---------------------------------------------------
 
 // 32 codes of one row, an octet of it, become 4 * bits bytes: fold_scalar.c says how. Interleaving QB_LANES such rows
 // gives the planes. codes: below 2^bits, a byte each.
@@ -201,6 +201,9 @@ typedef void qb_fold_codes_fn(const uint8_t *codes, size_t octets, int bits, uin
 // The planes of QB_LANES rows from dense streams, as unpacking with `flip` (0 or 2^(bits-1)) gives their codes: row r
 // at in + r*stride. They take octets * bits * 4 * QB_LANES bytes.
 typedef void qb_fold_fn(const uint8_t *in, size_t stride, size_t octets, uint8_t flip, uint8_t *planes);
+
+// Elements of 2 bytes, `count` from each of QB_LANES rows (row r at rows + r*stride), to [count][QB_LANES].
+typedef void qb_interleave_halves_fn(const uint8_t *rows, size_t stride, size_t count, uint8_t *out);
 
 // ---- family "gemv": few activations ---------------------------------------------------------------
 
@@ -383,6 +386,7 @@ struct qb_kernels {
     qb_look_up_fn *look_up;
     qb_fold_codes_fn *fold_codes;
     qb_fold_fn *fold[QB_MAX_BITS + 1];
+    qb_interleave_halves_fn *interleave_halves;
     qb_gemv_fn *gemv;
     qb_measure_fn *measure;
     qb_propose_fn *propose;
@@ -419,7 +423,7 @@ struct qb_kernels {
 #define QB_DECLARE_fold(isa)                                                                      \
     qb_fold_fn qb_fold_u1_##isa, qb_fold_u2_##isa, qb_fold_u3_##isa, qb_fold_u4_##isa,            \
         qb_fold_u5_##isa, qb_fold_u6_##isa, qb_fold_u7_##isa, qb_fold_u8_##isa;                   \
-    qb_fold_codes_fn qb_fold_codes_##isa;
+    qb_fold_codes_fn qb_fold_codes_##isa; qb_interleave_halves_fn qb_interleave_halves_##isa;
 #define QB_DECLARE_gemv(isa) qb_gemv_fn qb_gemv_##isa;
 #define QB_DECLARE_operands(isa) qb_split_fn qb_split_##isa; qb_interleave_fn qb_interleave_##isa;
 #define QB_DECLARE_matmul(isa) qb_panel_fn qb_panel_##isa;
@@ -457,7 +461,8 @@ struct qb_kernels {
 #define QB_TABLE_planes(isa)                                                                      \
     .planes_isa = #isa, .planes_unpack = qb_planes_unpack_##isa, .look_up = qb_look_up_##isa,
 #define QB_TABLE_fold(isa)                                                                        \
-    .fold_isa = #isa, .fold = QB_TABLE_WIDTHS(fold, isa), .fold_codes = qb_fold_codes_##isa,
+    .fold_isa = #isa, .fold = QB_TABLE_WIDTHS(fold, isa), .fold_codes = qb_fold_codes_##isa,     \
+    .interleave_halves = qb_interleave_halves_##isa,
 #define QB_TABLE_gemv(isa) .gemv_isa = #isa, .gemv = qb_gemv_##isa,
 #define QB_TABLE_operands(isa)                                                                    \
     .operands_isa = #isa, .split = qb_split_##isa, .interleave = qb_interleave_##isa,

@@ -59,6 +59,21 @@ static void rows_case(const struct qb_kernels *ref, const struct qb_kernels *tes
     ck_canaries(&got);
 }
 
+static void halves_case(const struct qb_kernels *test, size_t count, int from, int to)
+{
+    if (ck_skip()) return;
+    const size_t stride = count * 2 + ck_below(2) * ck_below(100), extent = (QB_LANES - 1) * stride + count * 2;
+    const size_t bytes = count * 2 * QB_LANES;
+    ck_case("count=%zu stride=%zu in=%d out=%d", count, stride, from, to);
+    uint8_t *const rows = ck_place(&input, extent, from);
+    ck_fill(rows, extent);
+    uint8_t *const a = ck_place(&want, bytes, CK_END), *const b = ck_place(&got, bytes, to);
+    for (size_t i = 0; i < bytes; i++) a[i] = rows[i / 2 % QB_LANES * stride + i / (2 * QB_LANES) * 2 + i % 2];
+    test->interleave_halves(rows, stride, count, b);
+    ck_same("halves", a, b, bytes);
+    ck_canaries(&got);
+}
+
 static void check(const struct qb_kernels *ref, const struct qb_kernels *test)
 {
     for (int bits = 1; bits <= 8; bits++) {
@@ -69,6 +84,11 @@ static void check(const struct qb_kernels *ref, const struct qb_kernels *test)
             codes_case(ref, test, bits, octets, (int)ck_below(64), (int)ck_below(64));
             rows_case(ref, test, bits, octets, (int)ck_below(64), (int)ck_below(64));
         }
+    }
+    if (!ck_kernel("interleave_halves")) return;
+    for (size_t count = 0; count < 100; count++) {
+        halves_case(test, count, CK_END, CK_END);
+        halves_case(test, count, (int)ck_below(64), (int)ck_below(64));
     }
 }
 
