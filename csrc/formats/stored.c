@@ -146,7 +146,8 @@ void qb_stored_params(const struct qb_kernels *k, const qb_matrix *q, size_t row
     if (n == 0) return;
     if (f->block) {
         qb_block_params(k, f, q->codes + row * qb_block_bytes(f, q->cols), first, n, d, m);
-        for (size_t i = 0; z && i < n; i++) z[i] = qb_block_zero(f);
+        const float zero = qb_block_zero(f);
+        for (size_t i = 0; z && i < n; i++) z[i] = zero;
         return;
     }
     // One for the whole tensor: read that one, then repeat it.

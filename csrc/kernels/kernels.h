@@ -110,7 +110,7 @@ typedef void qb_trial_fn(const float *x, const float *w, size_t n, const struct 
 
 // Adds a tile to running error sums: lane i % QB_LANES gathers x*x and e*e in double (e = x - y, both
 // widened first), so that tiles must be multiples of QB_LANES but for the last. Returns the tile's
-// largest |e| (a NaN difference counts as infinity).
+// largest |e|, or infinity where a sum of e*e is NaN: so it is from the first NaN difference on.
 struct qb_error_sums {
     double xx[QB_LANES], ee[QB_LANES];
 };

@@ -108,35 +108,38 @@ void qb_trial_avx2(const float *x, const float *w, size_t n, const struct qb_lan
 double qb_error_avx2(const float *x, const float *y, size_t n, struct qb_error_sums *sums)
 {
     const __m256d sign = _mm256_set1_pd(-0.0);
-    __m256d xx[4], ee[4], most = _mm256_setzero_pd(), nan = most;
+    __m256d xx[4], ee[4], most[4];
     for (int j = 0; j < 4; j++) {
         xx[j] = _mm256_loadu_pd(sums->xx + 4 * j);
         ee[j] = _mm256_loadu_pd(sums->ee + 4 * j);
+        most[j] = _mm256_setzero_pd();
     }
     size_t i = 0;
     for (; n - i >= QB_LANES; i += QB_LANES) {
-        for (size_t j = 0; j < 4; j++) {
+        QB_UNROLL for (size_t j = 0; j < 4; j++) {
             const __m256d v = _mm256_cvtps_pd(_mm_loadu_ps(x + i + 4 * j));
             const __m256d e = _mm256_sub_pd(v, _mm256_cvtps_pd(_mm_loadu_ps(y + i + 4 * j)));
             xx[j] = _mm256_fmadd_pd(v, v, xx[j]); // exact: 48 bits
             ee[j] = _mm256_add_pd(ee[j], _mm256_mul_pd(e, e));
-            most = _mm256_max_pd(_mm256_andnot_pd(sign, e), most); // passes a NaN over
-            nan = _mm256_or_pd(nan, _mm256_cmp_pd(e, e, _CMP_UNORD_Q));
+            most[j] = _mm256_max_pd(_mm256_andnot_pd(sign, e), most[j]); // passes a NaN over
         }
     }
+    double four[4], largest = 0;
     for (int j = 0; j < 4; j++) {
         _mm256_storeu_pd(sums->xx + 4 * j, xx[j]);
         _mm256_storeu_pd(sums->ee + 4 * j, ee[j]);
+        most[0] = _mm256_max_pd(most[j], most[0]);
     }
-    double four[4], largest = _mm256_movemask_pd(nan) ? (double)INFINITY : 0;
-    _mm256_storeu_pd(four, most);
+    _mm256_storeu_pd(four, most[0]);
     for (int j = 0; j < 4; j++) largest = four[j] > largest ? four[j] : largest;
     for (; i < n; i++) {
         const double v = x[i], e = v - (double)y[i], size = fabs(e);
         sums->xx[i % QB_LANES] += v * v;
         sums->ee[i % QB_LANES] += e * e;
-        if (!(size <= largest)) largest = isnan(size) ? (double)INFINITY : size;
+        if (size > largest) largest = size;
     }
+    for (size_t k = 0; k < QB_LANES; k++)
+        if (isnan(sums->ee[k])) largest = (double)INFINITY;
     return largest;
 }
 

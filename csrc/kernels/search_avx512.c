@@ -113,7 +113,6 @@ void qb_trial_avx512(const float *x, const float *w, size_t n, const struct qb_l
 
 struct errors {
     __m512d xx, ee, most;
-    __mmask8 nan;
 };
 
 // Of eight lanes, those in `some`.
@@ -123,7 +122,6 @@ QB_INLINE void add_errors(struct errors *s, __m256 x, __m256 y, __mmask8 some)
     s->xx = _mm512_mask3_fmadd_pd(v, v, s->xx, some); // exact: 48 bits
     s->ee = _mm512_mask_add_pd(s->ee, some, s->ee, _mm512_mul_pd(e, e));
     s->most = _mm512_max_pd(_mm512_abs_pd(e), s->most); // passes a NaN over
-    s->nan |= _mm512_cmp_pd_mask(e, e, _CMP_UNORD_Q);
 }
 
 double qb_error_avx512(const float *x, const float *y, size_t n, struct qb_error_sums *sums)
@@ -131,7 +129,7 @@ double qb_error_avx512(const float *x, const float *y, size_t n, struct qb_error
     struct errors s[2];
     for (int j = 0; j < 2; j++)
         s[j] = (struct errors){_mm512_loadu_pd(sums->xx + 8 * j), _mm512_loadu_pd(sums->ee + 8 * j),
-                               _mm512_setzero_pd(), 0};
+                               _mm512_setzero_pd()};
     for (; n >= QB_LANES; n -= QB_LANES, x += QB_LANES, y += QB_LANES)
         for (int j = 0; j < 2; j++)
             add_errors(&s[j], _mm256_loadu_ps(x + 8 * j), _mm256_loadu_ps(y + 8 * j), 0xFF);
@@ -144,7 +142,8 @@ double qb_error_avx512(const float *x, const float *y, size_t n, struct qb_error
         _mm512_storeu_pd(sums->xx + first, s[j].xx);
         _mm512_storeu_pd(sums->ee + first, s[j].ee);
     }
-    if (s[0].nan | s[1].nan) return (double)INFINITY;
+    const __m512d both = _mm512_add_pd(s[0].ee, s[1].ee); // squares: NaN only from one that is
+    if (_mm512_cmp_pd_mask(both, both, _CMP_UNORD_Q)) return (double)INFINITY;
     return _mm512_reduce_max_pd(_mm512_max_pd(s[0].most, s[1].most));
 }
 

@@ -57,7 +57,9 @@ double qb_error_scalar(const float *x, const float *y, size_t n, struct qb_error
         const double v = x[i], e = v - (double)y[i], size = fabs(e);
         sums->xx[i % QB_LANES] += v * v;
         sums->ee[i % QB_LANES] += e * e;
-        if (!(size <= most)) most = isnan(size) ? (double)INFINITY : size;
+        if (size > most) most = size;
     }
+    for (size_t k = 0; k < QB_LANES; k++)
+        if (isnan(sums->ee[k])) most = (double)INFINITY;
     return most;
 }
