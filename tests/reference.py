@@ -332,11 +332,15 @@ def vecdot(a, b):
 
 def compare(x, q):
     """Sums of x*x and of squared errors, largest |error| and the first index that has it."""
-    value = dequantize(q).astype(np.float64).ravel()
-    x = floats(x).astype(np.float64).ravel()
+    value = dequantize(q).astype(np.float64)
+    x = floats(x).astype(np.float64)
     error = x - value
-    lanes = np.zeros((2, -(-max(x.size, 1) // 16) * 16))
-    lanes[:, : x.size] = x * x, error * error
-    sums = [float(ordered_sum(ordered_sum(lane.reshape(-1, 16).T))) for lane in lanes]
+    sums = np.zeros(2)
+    run = max(1, -(-len(x) // 64))
+    for first in range(0, len(x), run):
+        both = [part[first : first + run].ravel() for part in (x * x, error * error)]
+        lanes = np.zeros((2, -(-max(both[0].size, 1) // 16) * 16))
+        lanes[:, : both[0].size] = both
+        sums += [ordered_sum(ordered_sum(lane.reshape(-1, 16).T)) for lane in lanes]
     worst = int(np.abs(error).argmax()) if x.size else 0
-    return sums[0], sums[1], float(np.abs(error[worst])) if x.size else 0.0, worst
+    return *sums, float(np.abs(error.ravel()[worst])) if x.size else 0.0, worst

@@ -237,6 +237,26 @@ def test_compare(isa):
             assert math.isclose(report.relative_rmse, math.sqrt(sum_ee / sum_xx))
 
 
+@pytest.mark.parametrize("rows", [63, 64, 65, 200])
+def test_compare_does_not_depend_on_threads(isa, rows, rng):
+    x = rng.standard_normal((rows, 2000)).astype(np.float32)
+    x[rows // 2 :, 7] = 5  # of equal errors the first
+    q = pyqbits.quantize(x, "int4_g20")
+    with pyqbits.threads(1):
+        alone = pyqbits.compare(x, q)
+    value = q.dequantize().astype(np.float64)
+    runs = [slice(i, i + -(-rows // 64)) for i in range(0, rows, -(-rows // 64))]
+    sums = []
+    for square in (x.astype(np.float64) ** 2, (x - value) ** 2):
+        lanes = [ref.ordered_sum(ref.ordered_sum(square[run].reshape(-1, 16).T)) for run in runs]
+        sums.append(ref.ordered_sum(lanes))
+    assert [alone.sum_xx, alone.sum_ee] == sums
+    assert alone.max_index == np.unravel_index(np.abs(x - value).argmax(), x.shape)
+    for count in (2, 3):
+        with pyqbits.threads(count):
+            assert pyqbits.compare(x, q) == alone
+
+
 def test_take_and_slices_dequantize_the_same(isa):
     for zero, group, cols in product(KINDS, (8, 20, 32, "row", "tensor"), (33, 128)):
         format = ref.Format(3, group, zero)

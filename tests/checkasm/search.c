@@ -62,8 +62,9 @@ static double naive_error(const float *x, const float *y, size_t n, struct qb_er
             const double e = (double)x[i] - (double)y[i];
             sums->xx[k] += (double)x[i] * (double)x[i];
             sums->ee[k] += e * e;
-            most = fmax(most, isnan(e) ? (double)INFINITY : fabs(e));
+            most = fmax(most, fabs(e));
         }
+        if (isnan(sums->ee[k])) most = (double)INFINITY;
     }
     return most;
 }
@@ -154,7 +155,7 @@ static void error_case(const struct qb_kernels *ref, const struct qb_kernels *te
                                                                      at < 0 ? at : at * 8);
     for (size_t k = 0; k < QB_LANES; k++) {
         a->xx[k] = b->xx[k] = (double)ck_below(100);
-        a->ee[k] = b->ee[k] = (double)ck_below(100) * 0.1;
+        a->ee[k] = b->ee[k] = ck_below(500) ? (double)ck_below(100) * 0.1 : (double)NAN; // of a tile before
     }
     fill_floats(x, n, kind);
     fill_floats(y, n, kind);
