@@ -2,8 +2,8 @@
 
 Makes a GGUF file of random float16 weights with the tensors of a small llama (about 200 MB, rows of multiples
 of 256), quantizes it with both programs, in turn, and prints the least wall time of each: that of the whole
-command, and that of the call which reads, quantizes and writes, without what starting Python takes. pyqbits
-also takes the error of every tensor. llama.cpp is what llama-cpp-python builds; without it there are only
+command, and that of the call which reads, quantizes and writes, without what starting Python and its modules takes.
+pyqbits also takes the error of every tensor. llama.cpp is what llama-cpp-python builds; without it there are only
 pyqbits's times.
 
     pip install llama-cpp-python
@@ -35,8 +35,10 @@ WIDTH, HIDDEN, WORDS, LAYERS = 1024, 2816, 4096, 7
 CALLS = {
     "pyqbits": """
 import sys, time
+import pyqbits.cli.quantize_gguf
 from pyqbits.cli.app import app
 source, target, format = sys.argv[1:4]
+app(["info"], standalone_mode=False)
 start = time.perf_counter()
 app(["quantize", source, "-o", target, "--format", format, "--force"], standalone_mode=False)
 print("seconds", time.perf_counter() - start)
