@@ -99,7 +99,9 @@ static void multiply_part(void *context, size_t part, size_t parts)
             sum_row(job, job->a.codes + i * job->cut.cols, b.codes, sums);
             double total = 0;
             for (size_t k = 0, j = 0, next; k < job->cut.cols; k = next, j++) {
-                next = qb_segment_end(&job->cut, k);
+                // Groups that are segments need no division to find their ends.
+                next = job->cut.group > QB_BLOCK_MAX ? qb_segment_end(&job->cut, k)
+                                                     : qb_min(k + job->seg, job->cut.cols);
                 total = qb_add_segment(total, &left, &right, j, next - k, sums + 3 * j, job->with_min);
             }
             job->out[(ptrdiff_t)(job->first + i) * job->out_a + (ptrdiff_t)row * job->out_b] = qb_dot_result(total);

@@ -3,14 +3,11 @@
 // across segments; csrc/README.md has the definition.
 #include "../base/checked.h"
 #include "../base/dispatch.h"
-#include "../base/float16.h"
 #include "../base/fpenv.h"
 #include "../base/threads.h"
 #include "../formats/segments.h"
 #include "../formats/stored.h"
 #include "vecdot.h"
-
-#include <math.h>
 
 enum { TILE = 1024, SEGMENTS = 256 }; // elements and segments taken at a time
 
@@ -39,26 +36,6 @@ static const uint8_t *load_side(const struct qb_kernels *kernels, struct side *s
         side->m[s] = side->m[0];
     }
     return side->codes + early;
-}
-
-double qb_add_segment(double total, const struct qb_side *a, const struct qb_side *b, size_t s, size_t n,
-                      const int32_t *sums, int with_min)
-{
-    const double da = (double)a->d[s], db = (double)b->d[s];
-    const int64_t za = (int64_t)a->z[s], zb = (int64_t)b->z[s], count = (int64_t)n;
-    const int64_t ab = sums[0] - za * sums[2] - zb * sums[1] + count * za * zb;
-    total = total + da * db * (double)ab;
-    if (!with_min) return total;
-    const double ma = (double)a->m[s], mb = (double)b->m[s];
-    const double sa = (double)(sums[1] - count * za), sb = (double)(sums[2] - count * zb);
-    total = total + (da * mb * sa + db * ma * sb);
-    return total + ma * mb * (double)n;
-}
-
-float qb_dot_result(double total)
-{
-    const float result = (float)total;
-    return isnan(result) ? qb_bits_float(0x7FC00000u) : result;
 }
 
 struct dotting {
