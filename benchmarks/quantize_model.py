@@ -2,9 +2,9 @@
 
 Makes a GGUF file of random float16 weights with the tensors of a small llama (about 200 MB, rows of multiples
 of 256), quantizes it with both programs, in turn, and prints the least wall time of each: that of the whole
-command, and that of the call which reads, quantizes and writes, without what starting Python and its modules takes.
-pyqbits also takes the error of every tensor. llama.cpp is what llama-cpp-python builds; without it there are only
-pyqbits's times.
+command, and that of the call which reads, quantizes and writes, without what starting Python and its modules
+takes. pyqbits also takes the error of every tensor. llama.cpp is what llama-cpp-python builds; without it
+there are only pyqbits's times.
 
     pip install llama-cpp-python
     python -m benchmarks.quantize_model --formats q8_0 q4_K_M --threads 1 2

@@ -147,6 +147,11 @@ def test_to_floats(tmp_path, gguf_model, type, chunk, monkeypatch):
     assert report["total"]["after"] == out.stat().st_size
 
 
+def by_size(x):
+    squares = np.square(x.astype(np.float32).reshape(*x.shape[:-1], -1, 32))
+    return np.sqrt(squares.mean(axis=-1, keepdims=True) + squares).reshape(x.shape)
+
+
 @pytest.mark.parametrize("type", WRITTEN)
 def test_to_blocks(tmp_path, gguf_model, type, monkeypatch):
     monkeypatch.setattr(quantize_gguf, "CHUNK", 3000)
@@ -160,7 +165,9 @@ def test_to_blocks(tmp_path, gguf_model, type, monkeypatch):
         if isinstance(x, pyqbits.QArray) and x.format.name == type:
             assert opened[name].tobytes() == x.tobytes()
         elif name in QUANTIZED and opened.tensors[name].type == type:
-            assert opened[name].tobytes() == pyqbits.quantize(numbers(x), type).tobytes()
+            weights = by_size(numbers(x)) if type in ("iq4_nl", "iq4_xs") else None
+            expected = pyqbits.quantize(numbers(x), type, importance=weights)
+            assert opened[name].tobytes() == expected.tobytes()
         if name in QUANTIZED - {"blk.0.odd.weight"}:
             assert opened.tensors[name].type == got
             assert got == type or f"{got} instead of {type}: " in text
@@ -168,6 +175,15 @@ def test_to_blocks(tmp_path, gguf_model, type, monkeypatch):
     records = {record["name"]: record["snr_db"] for record in found["tensors"]}
     for name in ("token_embd.weight", "blk.0.attn_q.weight"):
         assert records[name] == pyqbits.compare(tensors()[name], opened[name]).snr_db
+
+
+def test_a_search_that_is_asked_for_weighs_nothing(tmp_path, gguf_model):
+    out, x = tmp_path / "out.gguf", tensors()["token_embd.weight"]
+    for search in ("mse", "best"):
+        run("quantize", gguf_model, "-o", out, "--format", "iq4_nl", "--pure", "--search", search, "--force")
+        expected = pyqbits.quantize(x, "iq4_nl", search=search)
+        assert gguf.open(out)["token_embd.weight"].tobytes() == expected.tobytes()
+    assert quantize_gguf.by_size(np.full((1, 64), 3e38, np.float32)) is None
 
 
 @pytest.mark.parametrize("type", WRITTEN)
