@@ -23,7 +23,7 @@ from .reports import combined, float_report
 QUANTIZATION_VERSION = 2  # of the blocks' layout
 
 # Types whose larger values count for more where neither a search nor importance is given: a language model
-# then loses less by them, at hardly more error.
+# loses less by iq4_nl then, at hardly more error.
 BY_SIZE = ("iq4_nl", "iq4_xs")
 
 
