@@ -186,6 +186,18 @@ def test_a_search_that_is_asked_for_weighs_nothing(tmp_path, gguf_model):
     assert quantize_gguf.by_size(np.full((1, 64), 3e38, np.float32)) is None
 
 
+@pytest.mark.parametrize("chunk", [1, quantize_gguf.CHUNK])
+def test_weights_by_size_do_not_depend_on_chunks(tmp_path, chunk, monkeypatch):
+    monkeypatch.setattr(quantize_gguf, "CHUNK", chunk)
+    x, model, out = tensors()["token_embd.weight"].copy(), tmp_path / "model.gguf", tmp_path / "out.gguf"
+    x[3, 5], x[4, 6] = np.nan, np.inf
+    gguf.save(model, {"token_embd.weight": x}, METADATA)
+    run("quantize", model, "-o", out, "--format", "iq4_nl", "--pure", "--nonfinite", "zero")
+    zeros = np.where(np.isfinite(x), x, 0)
+    expected = pyqbits.quantize(zeros, "iq4_nl", importance=by_size(zeros))
+    assert gguf.open(out)["token_embd.weight"].tobytes() == expected.tobytes()
+
+
 @pytest.mark.parametrize("type", WRITTEN)
 def test_the_package_gguf_finds_the_same_numbers(tmp_path, gguf_model, type):
     peer, out = pytest.importorskip("gguf"), tmp_path / "out.gguf"

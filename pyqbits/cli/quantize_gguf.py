@@ -182,6 +182,7 @@ def by_size(x: np.ndarray) -> np.ndarray | None:
     """Weights that grow with a value, from the root mean square of its block on; None if any overflows."""
     with np.errstate(over="ignore", invalid="ignore"):
         blocks = x.astype(np.float32).reshape(len(x), -1, 32)
+        blocks[~np.isfinite(blocks)] = 0  # refused, or taken as 0
         squares = blocks * blocks
         weights = np.sqrt(squares.mean(axis=2, keepdims=True) + squares).reshape(x.shape)
     return weights if np.isfinite(weights).all() else None
