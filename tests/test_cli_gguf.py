@@ -10,9 +10,9 @@ import numpy as np
 import pytest
 from cases import floats_equal
 from cli_cases import run
-from cli_gguf_cases import METADATA, QUANTIZED, llama_model, tensors
+from cli_gguf_cases import METADATA, QUANTIZED, tensors
 from fuzz_gguf import damaged
-from gguf_cases import CRAFTED, DATA, tiny, various
+from gguf_cases import CRAFTED, tiny, various
 from typer.testing import CliRunner
 
 import pyqbits
@@ -20,9 +20,7 @@ from pyqbits import gguf
 from pyqbits._blocks import block_named, block_names
 from pyqbits.cli import mixes, quantize_gguf
 from pyqbits.cli.app import app
-from pyqbits.gguf.types import TYPES
 
-LLAMA = json.loads((DATA / "llama_mixes.json").read_text())
 FLOATS = {"f32": np.dtype(np.float32), "f16": np.dtype(np.float16), "bf16": np.dtype(ml_dtypes.bfloat16)}
 WEIGHTS = {mix.base for mix in mixes.MIXES.values()} | set(mixes.FILE_TYPES)
 WRITTEN = [name for name in block_names() if name in WEIGHTS and block_named(name).searches]
@@ -32,56 +30,7 @@ def numbers(x):
     return x.dequantize() if isinstance(x, pyqbits.QArray) else x
 
 
-# ---- which types ----------------------------------------------------------------------------------
-
-
-@pytest.mark.parametrize("name", LLAMA)
-def test_mixes_are_those_of_llama_cpp(name, monkeypatch):
-    file = llama_model(**LLAMA[name]["model"])
-    for mix, expected in LLAMA[name]["types"].items():
-        found = mixes.plan(file, mixes.Choice(mix)).types
-        for tensor, type in found.items():
-            layered = tensor.startswith("blk.")
-            _, layer, suffix = tensor.split(".", 2) if layered else ("", "0", tensor)
-            if "norm" in suffix or "gate_inp" in suffix:
-                assert type == "f32"
-                continue
-            types = expected[suffix].split()
-            assert type == types[int(layer) if len(types) > 1 else 0], (mix, tensor)
-
-
-def test_pure_formats_and_exceptions(monkeypatch):
-    file = llama_model(4, 288, 512, 4, 2, False, 0)
-
-    def types(*arguments, **options):
-        return mixes.plan(file, mixes.Choice(*arguments, **options))
-
-    found = types("q4_K_M", pure=True)
-    assert found.types["blk.0.ffn_down.weight"] == "q4_K" and found.types["output.weight"] == "q5_0"
-    assert found.types["output_norm.weight"] == "f32"
-    assert found.fallbacks == {("q4_K", "q5_0"): 2 + 4 * 6}
-    assert set(types("iq2_xs").types.values()) == {"f32", "iq2_xs", "iq4_nl"}
-    found = types("q8_0", exceptions=(("blk.*", "q4_0"), ("*.3.*", "f16"))).types
-    assert [found[n] for n in ("output.weight", "blk.2.attn_q.weight", "blk.3.attn_q.weight")] == [
-        "q8_0", "q4_0", "f16"
-    ]  # fmt: skip
-    found = types("q8_0", include=("*attn*",), exclude=("*.1.*",)).types
-    assert {name for name, type in found.items() if type == "q8_0"} == {
-        f"blk.{i}.attn_{kind}.weight" for i in (0, 2, 3) for kind in ("q", "k", "v", "output")
-    }
-    assert mixes.fitting("q6_K", 96) == "q8_0" and mixes.fitting("tq1_0", 32) == "q4_0"
-    assert mixes.fitting("q6_K", 33) == mixes.fitting("q4_0", 33) == mixes.fitting("nvfp4", 96) == "f16"
-
-
-def test_names_of_types_and_mixes():
-    peer = pytest.importorskip("gguf")
-    numbers = {member.name.removeprefix("MOSTLY_"): int(member) for member in peer.LlamaFileType}
-    for name, mix in mixes.MIXES.items():
-        assert mix.file_type == (0 if name == "f32" else numbers[name.upper()])
-    numbers.setdefault("Q2_0", 41)  # of later releases
-    for name, number in mixes.FILE_TYPES.items():
-        assert number in [value for known, value in numbers.items() if known.startswith(name.upper())]
-    assert set(mixes.FALLBACKS) | set(mixes.FALLBACKS.values()) <= set(TYPES)
+# ---- what is refused ---------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize(

@@ -6,11 +6,10 @@ import struct
 import numpy as np
 import pytest
 from cli_cases import run
-from cli_gguf_cases import llama_model
 
 import pyqbits
 from pyqbits import gguf
-from pyqbits.cli import imatrix, mixes, quantize_gguf
+from pyqbits.cli import imatrix, quantize_gguf
 
 IMPORTANCE = {
     "token_embd.weight": np.arange(256, dtype=np.float32).reshape(1, 256),
@@ -119,15 +118,3 @@ def test_bad_importance_in_gguf(tmp_path, parts, words):
     gguf.save(tmp_path / "m", parts)
     with pytest.raises(pyqbits.FormatError, match=re.escape(words)):
         imatrix.load(tmp_path / "m")
-
-
-def test_mixes_with_importance(monkeypatch):
-    file = llama_model(16, 256, 256, 4, 4, False, 0)
-    for mix, usual, weighted in (
-        ("q4_0", "q4_0", "q4_1"),
-        ("q5_0", "q5_0", "q5_1"),
-        ("iq4_xs", "q5_K", "iq4_xs"),
-    ):
-        for choice, type in ((mixes.Choice(mix), usual), (mixes.Choice(mix, weighted=True), weighted)):
-            types = mixes.plan(file, choice).types
-            assert types["blk.1.ffn_down.weight"] == type and types["blk.2.ffn_down.weight"] == mix

@@ -71,7 +71,7 @@ def quantize(
     format: Annotated[
         str | None,
         typer.Option(
-            help="int4_g32 (default), uint4_g32_z, ...; of a .gguf: q4_K_M (default), q8_0, f16, ..."
+            help="int4_g32 (default), uint4_g32_z, ...; of a .gguf: q4_K_M (default), iq2_m, q8_0, f16, ..."
         ),
     ] = None,
     search: Annotated[str | None, typer.Option(help="Find scales by rtn, mse or best.")] = None,

@@ -76,6 +76,12 @@ def quantize_gguf(
         missing = [name for name in made if types[name] not in FLOATS and name not in importance]
         if importance and missing:
             tables.note(f"no importance for {len(missing)} tensors: {', '.join(missing)}")
+        elif unweighted := [types[name] for name in missing if choice.wants_importance(name, types[name])]:
+            count, found = len(unweighted), ", ".join(sorted(set(unweighted)))
+            tables.note(
+                f"{count} tensor{'s' * (count > 1)} of {found} without --imatrix, which llama.cpp refuses: "
+                "with so few bits it matters which columns are hit"
+            )
 
 
 def new_metadata(source: gguf.File, choice: Choice) -> gguf.Metadata:
