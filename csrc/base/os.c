@@ -19,6 +19,7 @@ void qb_thread_join(qb_thread thread)
 void qb_at_fork_child(void (*run)(void)) { (void)run; }
 void qb_mutex_init(qb_mutex *mutex) { InitializeSRWLock(mutex); }
 void qb_mutex_lock(qb_mutex *mutex) { AcquireSRWLockExclusive(mutex); }
+int qb_mutex_try_lock(qb_mutex *mutex) { return TryAcquireSRWLockExclusive(mutex) != 0; }
 void qb_mutex_unlock(qb_mutex *mutex) { ReleaseSRWLockExclusive(mutex); }
 void qb_condition_init(qb_condition *condition) { InitializeConditionVariable(condition); }
 void qb_condition_wait(qb_condition *condition, qb_mutex *mutex)
@@ -60,6 +61,7 @@ void qb_thread_join(qb_thread thread) { pthread_join(thread, NULL); }
 void qb_at_fork_child(void (*run)(void)) { pthread_atfork(NULL, NULL, run); }
 void qb_mutex_init(qb_mutex *mutex) { pthread_mutex_init(mutex, NULL); }
 void qb_mutex_lock(qb_mutex *mutex) { pthread_mutex_lock(mutex); }
+int qb_mutex_try_lock(qb_mutex *mutex) { return pthread_mutex_trylock(mutex) == 0; }
 void qb_mutex_unlock(qb_mutex *mutex) { pthread_mutex_unlock(mutex); }
 void qb_condition_init(qb_condition *condition) { pthread_cond_init(condition, NULL); }
 void qb_condition_wait(qb_condition *condition, qb_mutex *mutex) { pthread_cond_wait(condition, mutex); }

@@ -33,6 +33,7 @@ void qb_at_fork_child(void (*run)(void)); // nothing where there is no fork
 
 void qb_mutex_init(qb_mutex *mutex);
 void qb_mutex_lock(qb_mutex *mutex);
+int qb_mutex_try_lock(qb_mutex *mutex); // whether it has it now
 void qb_mutex_unlock(qb_mutex *mutex);
 void qb_condition_init(qb_condition *condition);
 void qb_condition_wait(qb_condition *condition, qb_mutex *mutex);

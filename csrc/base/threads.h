@@ -14,8 +14,8 @@ size_t qb_parts(size_t bytes, size_t pieces);
 
 // Runs task(context, part, parts) for every part, each on a thread of its own where the pool is free
 // (the caller's among them), else one after another here: a call from within a task, or from a second
-// thread meanwhile, is correct and does not wait. Returns when all are done. Workers have the default
-// floating-point environment.
+// thread meanwhile, is correct and does not wait. Nor does the caller wait for a thread that has not begun its
+// part: it runs that too. Returns when all are done. Workers have the default floating-point environment.
 typedef void qb_task_fn(void *context, size_t part, size_t parts);
 void qb_parallel(size_t parts, qb_task_fn *task, void *context);
 

@@ -4,6 +4,8 @@
 #define _GNU_SOURCE
 #include "checkasm.h"
 
+#include "atomic.h"
+#include "os.h"
 #include "threads.h"
 
 #if defined(__unix__) || defined(__APPLE__)
@@ -35,6 +37,16 @@ static void nested_part(void *context, size_t part, size_t parts)
 {
     (void)parts;
     ((int *)context)[part] = all_once(5);
+}
+
+// Each call finds the workers at another point of spinning, falling asleep and waking.
+static void check_gaps(void)
+{
+    for (int gap = 0; gap < 200; gap++) {
+        const uint64_t end = qb_now_us() + (uint64_t)gap;
+        while (qb_now_us() < end) {}
+        ck_true("parts after a while", all_once((size_t)gap % PARTS + 1));
+    }
 }
 
 static void *caller(void *context)
@@ -98,6 +110,7 @@ static void check(const struct qb_kernels *ref, const struct qb_kernels *test)
         int nested[4] = {0};
         qb_parallel(4, nested_part, nested);
         for (int i = 0; i < 4; i++) ck_true("nested parts", nested[i]);
+        check_gaps();
         check_callers();
         for (int i = 0; i < 6; i++) check_fork(i & 1);
     }
@@ -110,6 +123,19 @@ static void nothing(void *context, size_t part, size_t parts)
 {
     (void)context;
     ck_use(part + parts);
+}
+
+// Part 0 is over when part 1 has begun, which then the caller does not take back; or after a second, where no
+// worker could be had.
+static void meet(void *context, size_t part, size_t parts)
+{
+    qb_atomic_int *const met = context;
+    const uint64_t limit = qb_now_us() + 1000000;
+    qb_atomic_store(met, part == 1 || qb_atomic_load(met));
+    for (unsigned i = 1; part == 0 && parts > 1 && !qb_atomic_load(met); i++) {
+        qb_pause();
+        if (i % 1024 == 0 && qb_now_us() > limit) break;
+    }
 }
 
 static double now_ns(void)
@@ -125,8 +151,8 @@ static int by_size(const void *a, const void *b)
     return (x > y) - (x < y);
 }
 
-// Regions of two empty parts, begun `gap_us` after the end of the one before: there and back.
-static void bench_region(const char *name, int gap_us, size_t count)
+// Regions of two parts, begun `gap_us` after the end of the one before: there and back.
+static void bench_region(const char *name, qb_task_fn *task, int gap_us, size_t count)
 {
     enum { MOST = 20000 };
     static double ns[MOST];
@@ -135,8 +161,9 @@ static void bench_region(const char *name, int gap_us, size_t count)
         const double wake = now_ns() + gap_us * 1e3;
         if (gap_us > 100) usleep((useconds_t)gap_us);
         while (now_ns() < wake) {}
+        qb_atomic_int met = QB_ATOMIC_INIT(0);
         const double start = now_ns();
-        qb_parallel(2, nothing, NULL);
+        qb_parallel(2, task, &met);
         ns[i] = now_ns() - start;
     }
     qsort(ns, count, sizeof *ns, by_size);
@@ -150,11 +177,12 @@ static void bench(const struct qb_kernels *ref, const struct qb_kernels *test)
     (void)test;
     const int before = qb_num_threads();
     qb_set_num_threads(2);
-    bench_region("region_hot", 0, 20000);
-    bench_region("region_warm", 10, 10000);
-    bench_region("region_cold", 2000, 500);
+    bench_region("handed_hot", meet, 0, 20000);
+    bench_region("handed_warm", meet, 10, 10000);
+    bench_region("handed_cold", meet, 2000, 500);
+    bench_region("empty_cold", nothing, 2000, 500); // the caller takes the other part back
     qb_set_num_threads(1);
-    bench_region("region_alone", 0, 20000); // both parts here: what the clock and the calls take
+    bench_region("alone", nothing, 0, 20000); // both parts here: what the clock and the calls take
     qb_set_num_threads(before);
 }
 #else
