@@ -96,5 +96,5 @@ def described(path):
         return json.loads(file.metadata()["pyqbits"])["tensors"]
 
 
-def only_file(path):
-    assert [p.name for p in path.iterdir()] == ["model.safetensors"]
+def only_file(path, name="model.safetensors"):
+    assert [p.name for p in path.iterdir()] == [name]

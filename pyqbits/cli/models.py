@@ -95,7 +95,7 @@ def naming(path: Path) -> Iterator[None]:
 
 
 class MappedFile:
-    """A safetensors file under a memory map, whose pages are given back as soon as they were read."""
+    """A safetensors file under a memory map."""
 
     def __init__(self, path: Path) -> None:
         self.path = path
@@ -110,19 +110,9 @@ class MappedFile:
         entry = self.entries[name]
         return np.frombuffer(self._map, np.uint8, entry.nbytes, entry.start)
 
-    def pieces(self, entry: Entry, size: int) -> Iterator[np.ndarray]:
-        """The bytes of a tensor in order, `size` at a time. Use each piece before asking for the next."""
-        for start in range(entry.start, entry.stop, size):
-            stop = min(start + size, entry.stop)
-            yield np.frombuffer(self._map, np.uint8, stop - start, start)
-            release(self._map, start, stop)
-
-    def rows(self, entry: Entry, size: int) -> Iterator[np.ndarray]:
-        """A float tensor as a matrix, as many rows at a time as take about `size` bytes."""
-        columns, dtype = entry.shape[-1], float_dtype(entry)
-        row = columns * dtype.itemsize
-        for piece in self.pieces(entry, max(1, size // row) * row):
-            yield piece.view(dtype).reshape(-1, columns)
+    def forget(self, start: int, stop: int) -> None:
+        """Give back the memory that the bytes [start, stop) of the file take."""
+        release(self._map, start, stop)
 
 
 def float_dtype(entry: Entry) -> np.dtype:

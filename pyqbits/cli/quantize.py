@@ -1,10 +1,9 @@
-"""`pyqbits quantize`: a model read through memory maps, quantized by chunks of rows, written as a stream."""
+"""`pyqbits quantize`: a model read through memory maps, quantized by chunks of rows."""
 
 import dataclasses
 import math
-import time
 from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from fnmatch import fnmatchcase
 from pathlib import Path
@@ -20,12 +19,11 @@ from ..formats import Format, as_format
 from ..gguf import TensorInfo
 from ..gguf.types import TYPES
 from . import models, tables
+from .chunks import write_all
 from .mixes import FLOATS, fitting
-from .reports import combined
+from .results import Result, report, show_fallbacks
 
 CHUNK = 2 << 20  # bytes of input at a time: large enough to hide the cost of calls, small enough for a cache
-
-Advance = Callable[[int], None]
 
 
 @dataclasses.dataclass(frozen=True)
@@ -63,20 +61,6 @@ class Options:
         return None if type in FLOATS else as_format(type)
 
 
-@dataclasses.dataclass
-class Result:
-    """What became of a tensor. `errors` is None where it was copied."""
-
-    name: str
-    shape: tuple[int, ...]
-    format: str
-    bpw: float
-    before: int
-    after: int
-    errors: ErrorReport | None
-    seconds: float
-
-
 def quantize_model(model: Path, output: Path, options: Options, *, force: bool, json: bool) -> None:
     """Quantize a model into `output` and print what it cost."""
     options.check()
@@ -86,21 +70,19 @@ def quantize_model(model: Path, output: Path, options: Options, *, force: bool, 
     check_tensors(shards, options)
     entries = [entry for shard in shards for entry in shard.entries.values()]
     total = sum(entry.nbytes for entry in entries)
-    results: list[Result] = []
     with ExitStack() as stack:
         if found.index:
             stack.enter_context(directory(outputs[0].parent))
         advance = stack.enter_context(tables.progress(total))
         plans = [plan(shard, options) for shard in shards]
         check_names(specs for specs, _ in plans)
+        tensors = []
         for shard, path, (specs, metadata) in zip(shards, outputs, plans, strict=True):
             writer = stack.enter_context(Writer(path, specs, metadata))
             for entry in shard.entries.values():
-                format = options.format_for(entry)
-                if format:
-                    results.append(quantize_tensor(shard, entry, writer, format, options, advance))
-                else:
-                    results.append(copy_tensor(shard, entry, writer, advance))
+                tensors.append(Tensor(shard, entry, writer, options.format_for(entry), options))
+        at_once = 1 if options.format.per_tensor else pyqbits.get_num_threads()
+        results = write_all(tensors, at_once, advance)
     if found.index:
         models.write_index(found.index, outputs)
     report(results, found, outputs, json=json)
@@ -185,33 +167,52 @@ def check_names(plans) -> None:
         names.add(spec.name)
 
 
-def copy_tensor(shard, entry: Entry, writer: Writer, advance: Advance) -> Result:
-    start, at = time.perf_counter(), 0
-    for piece in shard.pieces(entry, CHUNK):
-        at = writer.write(entry.name, piece, at)
-        advance(piece.nbytes)
-    seconds = time.perf_counter() - start
-    bits = DTYPE_BITS[entry.dtype]
-    return Result(entry.name, entry.shape, entry.dtype, bits, entry.nbytes, entry.nbytes, None, seconds)
+@dataclasses.dataclass
+class Tensor:
+    """A tensor on its way from one file to another; without a format it is copied."""
 
+    shard: models.MappedFile
+    entry: Entry
+    writer: Writer
+    format: Format | None
+    options: Options
 
-def quantize_tensor(
-    shard, entry: Entry, writer: Writer, format: Format, options: Options, advance: Advance
-) -> Result:
-    """Quantize a tensor a chunk of rows at a time; one with a single scale for everything all at once."""
-    start, row, reports = time.perf_counter(), 0, []
-    ends: dict[str, int] = {}
-    search = options.search if options.search in format.searches else None
-    for x in shard.rows(entry, entry.nbytes if format.per_tensor else CHUNK):
-        q = quantize_rows(x, entry, row, format, search, options.nonfinite)
-        reports.append(pyqbits.compare(x, q))
+    def chunks(self) -> Iterator[slice]:
+        size = CHUNK
+        if self.format:
+            size = self.entry.nbytes if self.format.per_tensor else max(1, CHUNK // self.row) * self.row
+        for start in range(0, self.entry.nbytes, size):
+            yield slice(start, min(start + size, self.entry.nbytes))
+
+    @property
+    def row(self) -> int:
+        """Bytes of one."""
+        return self.entry.shape[-1] * DTYPE_BITS[self.entry.dtype] // 8
+
+    def write(self, chunk: slice) -> ErrorReport | None:
+        name, piece = self.entry.name, self.shard.raw(self.entry.name)[chunk]
+        if not self.format:
+            self.writer.write(name, piece, chunk.start)
+            return None
+        row = chunk.start // self.row
+        x = piece.view(models.float_dtype(self.entry)).reshape(-1, self.entry.shape[-1])
+        search = self.options.search if self.options.search in self.format.searches else None
+        q = quantize_rows(x, self.entry, row, self.format, search, self.options.nonfinite)
         for suffix, buffer in storage.tensor_buffers(q).items():
-            ends[suffix] = writer.write(entry.name + suffix, buffer, ends.get(suffix, 0))
-        row += len(x)
-        advance(x.nbytes)
-    seconds, after = time.perf_counter() - start, sum(ends.values())
-    bpw = after * 8 / (row * entry.shape[-1])
-    return Result(entry.name, entry.shape, str(format), bpw, entry.nbytes, after, combined(reports), seconds)
+            self.writer.write(name + suffix, buffer, row * (buffer.nbytes // len(x)))
+        return pyqbits.compare(x, q)
+
+    def forget(self, chunk: slice) -> None:
+        self.shard.forget(self.entry.start + chunk.start, self.entry.start + chunk.stop)
+
+    def result(self, errors: ErrorReport | None, seconds: float) -> Result:
+        name, dtype, shape, before = self.entry.name, self.entry.dtype, self.entry.shape, self.entry.nbytes
+        if not self.format:
+            return Result(name, shape, dtype, DTYPE_BITS[dtype], before, before, None, seconds)
+        specs = storage.tensor_specs(name, self.format, shape, len(shape) - 1)
+        after = sum(spec.nbytes for spec in specs)
+        bpw = after * 8 / math.prod(shape)
+        return Result(name, shape, str(self.format), bpw, before, after, errors, seconds)
 
 
 def quantize_rows(
@@ -235,66 +236,3 @@ def quantize_rows(
         what = x.ravel()[finite.argmin()]
         message = f"tensor {entry.name!r} holds {what} at ({index}); --nonfinite zero takes such values as 0"
         raise ValueError(message) from None
-
-
-def report(results: list[Result], model: models.Model, outputs: list[Path], *, json: bool) -> None:
-    """A row for each quantized tensor, one for the copied ones, and one for everything."""
-    quantized = [result for result in results if result.errors]
-    copied = [result for result in results if not result.errors]
-    reports = [result.errors for result in results if result.errors]
-    total = Result(
-        "total", (), "", 0.0,
-        sum(path.stat().st_size for path in model.files), sum(path.stat().st_size for path in outputs),
-        combined(reports) if reports else None, sum(result.seconds for result in results),
-    )  # fmt: skip
-    values = sum(math.prod(result.shape) for result in results)
-    total.bpw = total.after * 8 / values if values else 0.0
-    if json:
-        records = {"tensors": [record(result) for result in results], "total": record(total)}
-        tables.show_json({**records, "outputs": [str(path) for path in outputs]})
-        return
-    rows = [cells(result) for result in quantized]
-    if copied:
-        count = f"{len(copied)} tensor{'s' * (len(copied) > 1)} copied"
-        size, seconds = sum(result.before for result in copied), sum(result.seconds for result in copied)
-        rows.append(cells(Result(count, (), "", 0.0, size, size, None, seconds)))
-    rows.append(cells(total))
-    heads = ["tensor", "shape", "format", "bpw", "MB", "to MB", "SNR dB", "rel. rmse", "s", "MB/s"]
-    tables.show("", heads, rows, footer=1 + bool(copied))
-    where = outputs[0].parent if model.index else outputs[0]
-    ratio, what = total.before / total.after, "smaller"
-    if ratio < 1:
-        ratio, what = 1 / ratio, "larger"
-    tables.note(f"wrote {where}: {ratio:.2f} times {what}")
-
-
-def show_fallbacks(fallbacks: Counter[tuple[str, str]]) -> None:
-    """Say which types could not be had, since their blocks do not divide rows, and what took their place."""
-    for (asked, got), count in fallbacks.items():
-        tensors, block = f"{count} tensor{'s' * (count > 1)}", TYPES[asked].block
-        tables.note(f"{got} instead of {asked}: {tensors}, of rows that are no multiple of {block}")
-
-
-def cells(result: Result) -> list[str]:
-    errors = result.errors
-    return [
-        result.name,
-        tables.shape(result.shape) if result.shape else "",
-        result.format,
-        tables.bits(result.bpw) if result.bpw else "",
-        tables.megabytes(result.before),
-        tables.megabytes(result.after),
-        tables.decibels(errors) if errors else "",
-        tables.relative(errors) if errors else "",
-        f"{result.seconds:.3f}" if result.seconds < 100 else f"{result.seconds:.0f}",
-        tables.rate(result.before, result.seconds),
-    ]
-
-
-def record(result: Result) -> dict:
-    """A result for machines."""
-    fields = dataclasses.asdict(result)
-    errors = fields.pop("errors")
-    if errors:
-        fields |= {key: getattr(result.errors, key) for key in ("snr_db", "relative_rmse", "rmse", "max_abs")}
-    return fields

@@ -1,7 +1,6 @@
 """`pyqbits quantize` of a GGUF file: any type to any other, by chunks of rows, metadata kept."""
 
 import math
-import time
 from collections.abc import Iterator
 from contextlib import ExitStack
 from dataclasses import dataclass
@@ -16,9 +15,11 @@ from .._arrays import check_choice
 from ..formats import Format, as_format
 from ..gguf.types import DTYPES, TYPES
 from . import imatrix, models, tables
+from .chunks import write_all
 from .mixes import FLOATS, Choice, plan
-from .quantize import CHUNK, Advance, Result, check_output, quantize_rows, report, show_fallbacks
-from .reports import combined, float_report
+from .quantize import CHUNK, check_output, quantize_rows
+from .reports import float_report
+from .results import Result, report, show_fallbacks
 
 QUANTIZATION_VERSION = 2  # of the blocks' layout
 
@@ -62,13 +63,14 @@ def quantize_gguf(
     importance = imatrix.load(settings.importance) if settings.importance else {}
     types, fallbacks = plan(source, choice._replace(weighted=bool(importance)))
     specs = [gguf.Spec(info.name, types[info.name], info.shape) for info in source.tensors.values()]
-    results = []
     with ExitStack() as stack:
         advance = stack.enter_context(tables.progress(sum(info.nbytes for info in source.tensors.values())))
         writer = stack.enter_context(gguf.Writer(path, specs, new_metadata(source, choice)))
-        for info in source.tensors.values():
-            tensor = Tensor(source, info, types[info.name], writer, advance, importance.get(info.name))
-            results.append(tensor.copy() if info.type == tensor.type else tensor.convert(settings))
+        tensors = [
+            Tensor(source, info, types[info.name], writer, settings, importance.get(info.name))
+            for info in source.tensors.values()
+        ]
+        results = write_all(tensors, pyqbits.get_num_threads(), advance)
     report(results, models.Model([model], None), [path], json=json)
     if not json:
         show_fallbacks(fallbacks)
@@ -100,27 +102,43 @@ class Tensor:
     info: gguf.TensorInfo
     type: str
     writer: gguf.Writer
-    advance: Advance
+    settings: Settings
     importance: np.ndarray | None
 
-    def copy(self) -> Result:
-        start, at = time.perf_counter(), 0
-        for piece in self.pieces(CHUNK):
-            at = self.writer.write(self.info.name, piece, at)
-            self.advance(piece.nbytes)
-        return self.result(None, time.perf_counter() - start)
+    def chunks(self) -> Iterator[slice]:
+        """Where it is converted, runs of rows that make about CHUNK bytes of float32."""
+        size = CHUNK
+        if self.type != self.info.type:
+            size = max(1, CHUNK // (4 * self.info.shape[-1])) * self.row
+        for start in range(0, self.info.nbytes, size):
+            yield slice(start, min(start + size, self.info.nbytes))
 
-    def convert(self, settings: Settings) -> Result:
-        start, at, row, reports = time.perf_counter(), 0, 0, []
-        for x in self.rows():
-            data, errors = self.converted(x, row, settings)
-            at = self.writer.write(self.info.name, data, at)
-            reports.append(errors)
-            row += len(x)
-        return self.result(combined(reports), time.perf_counter() - start)
+    @property
+    def row(self) -> int:
+        """Bytes of one, in the file that is read."""
+        return TYPES[self.info.type].row_nbytes(self.info.shape[-1])
 
-    def converted(self, x: np.ndarray, row: int, settings: Settings) -> tuple[np.ndarray, ErrorReport]:
+    def write(self, chunk: slice) -> ErrorReport | None:
+        piece = self.source.raw(self.info.name).reshape(-1)[chunk]
+        if self.type == self.info.type:
+            self.writer.write(self.info.name, piece, chunk.start)
+            return None
+        type, columns, row = TYPES[self.info.type], self.info.shape[-1], chunk.start // self.row
+        shape = (piece.size // self.row, columns)
+        if type.block > 1:
+            x = QArray.from_bytes(piece, type.name, shape).dequantize()
+        else:
+            x = piece.view(float_dtype(type.name)).reshape(shape)
+        data, errors = self.converted(x, row)
+        self.writer.write(self.info.name, data, row * TYPES[self.type].row_nbytes(columns))
+        return errors
+
+    def forget(self, chunk: slice) -> None:
+        self.source.forget(self.info.offset + chunk.start, self.info.offset + chunk.stop)
+
+    def converted(self, x: np.ndarray, row: int) -> tuple[np.ndarray, ErrorReport]:
         """Rows in the new type, and how far they are off."""
+        settings = self.settings
         if self.type not in FLOATS:
             format = as_format(self.type)
             search = settings.search if settings.search in format.searches else None
@@ -157,26 +175,6 @@ class Tensor:
         raise ValueError(
             f"tensor {self.info.name!r} holds {x[at]} at ({index}), which {self.type} cannot hold"
         )
-
-    def rows(self) -> Iterator[np.ndarray]:
-        """The tensor's numbers as a matrix, as many rows at a time as make about CHUNK bytes of float32."""
-        columns, type = self.info.shape[-1], TYPES[self.info.type]
-        size = type.row_nbytes(columns)
-        for piece in self.pieces(max(1, CHUNK // (4 * columns)) * size):
-            count = piece.nbytes // size
-            if type.block > 1:
-                yield QArray.from_bytes(piece, type.name, (count, columns)).dequantize()
-            else:
-                yield piece.view(float_dtype(type.name)).reshape(count, columns)
-            self.advance(piece.nbytes)
-
-    def pieces(self, size: int) -> Iterator[np.ndarray]:
-        """The bytes of the tensor, `size` at a time. Use each piece before asking for the next."""
-        data = self.source.raw(self.info.name).reshape(-1)
-        for start in range(0, data.size, size):
-            piece = data[start : start + size]
-            yield piece
-            self.source.forget(self.info.offset + start, self.info.offset + start + piece.size)
 
     def result(self, errors: ErrorReport | None, seconds: float) -> Result:
         type, before = TYPES[self.type], self.info.nbytes
