@@ -108,10 +108,11 @@ static void settle_block(struct search *s, size_t first, float less, struct qb_s
     const double most = hi > -lo ? hi : lo;
     out->d = qb_f32_to_f16((float)(most / (double)(t->has_min ? t->scale_hi - less : t->scale_lo + less)));
     out->m = qb_f32_to_f16((float)(deepest / -(double)(t->scale_hi - less)));
+    const float unit_d = qb_f16_to_f32(out->d), unit_m = qb_f16_to_f32(out->m), inv_m = qb_inverse(unit_m);
     for (size_t k = first; k < end; k++) {
-        s->block_d[k] = qb_f16_to_f32(out->d);
-        s->units.m[k] = qb_f16_to_f32(out->m);
-        s->units.inv_m[k] = qb_inverse(s->units.m[k]);
+        s->block_d[k] = unit_d;
+        s->units.m[k] = unit_m;
+        s->units.inv_m[k] = inv_m;
     }
 }
 
@@ -184,20 +185,26 @@ static void choose_units(struct search *s, struct qb_super *out)
     s->chosen = best;
 }
 
-static void encode_block(struct search *s, size_t first, const float *x, struct qb_super *out)
+// Codes, scales and minima of all lanes.
+static void encode_blocks(struct search *s, const float *x, struct qb_super *out)
 {
     const struct kind *const t = s->kind;
-    float off[QB_SUPER_SEGMENTS], inv[QB_SUPER_SEGMENTS], z[QB_SUPER_SEGMENTS];
-    for (size_t i = 0; i < (size_t)t->segments; i++) {
-        const size_t k = first + i;
-        out->scales[i] = (int)s->chosen.scale[k];
-        out->mins[i] = (int)s->chosen.min[k];
-        off[i] = -(s->chosen.m[k] * s->chosen.min[k]);
-        inv[i] = qb_inverse(s->chosen.d[k] * s->chosen.scale[k]);
-        z[i] = -t->lowest;
+    const struct chosen *const c = &s->chosen;
+    const size_t segments = (size_t)t->segments;
+    float off[QB_LANES], inv[QB_LANES], z[QB_LANES];
+    for (size_t k = 0; k < QB_LANES; k++) {
+        off[k] = -(c->m[k] * c->min[k]);
+        inv[k] = qb_inverse(c->d[k] * c->scale[k]);
+        z[k] = -t->lowest;
     }
-    s->k->encode(x, QB_SUPER, s->n, t->has_min ? off : NULL, inv, t->has_min ? NULL : z, 0.0f, t->highest - t->lowest,
-                 out->codes);
+    for (size_t first = 0; first < QB_LANES; first += segments, x += QB_SUPER, out++) {
+        for (size_t i = 0; i < segments; i++) {
+            out->scales[i] = (int)c->scale[first + i];
+            out->mins[i] = (int)c->min[first + i];
+        }
+        s->k->encode(x, QB_SUPER, s->n, t->has_min ? off + first : NULL, inv + first, t->has_min ? NULL : z, 0.0f,
+                     t->highest - t->lowest, out->codes);
+    }
 }
 
 // ---- side by side ---------------------------------------------------------------------------------------
@@ -205,20 +212,13 @@ static void encode_block(struct search *s, size_t first, const float *x, struct 
 // Quantizes the 16 segments at x, which are one or two blocks.
 static void quantize_lanes(struct search *s, const float *x, const float *w, struct qb_super *out)
 {
-    const size_t blocks = QB_LANES / (size_t)s->kind->segments;
     qb_runs_stage(s->k, x, w, QB_LANES, s->n, s->x16, s->w16);
     s->k->measure(s->x16, s->w, s->n, &s->lanes);
-    s->units.top = s->kind->scale_hi;
-    for (size_t k = 0; k < QB_LANES; k++) {
-        s->ask.lo[k] = s->kind->lowest;
-        s->ask.hi[k] = s->kind->highest;
-        s->lanes.gain[k] = s->lanes.d[k] = s->lanes.m[k] = 0;
-    }
     sweep(s, s->kind->has_min ? s->kind->highest : s->kind->lowest);
     if (!s->kind->has_min && s->effort->units > 1) sweep(s, s->kind->highest);
     refine(s);
     choose_units(s, out);
-    for (size_t i = 0; i < blocks; i++) encode_block(s, i * (size_t)s->kind->segments, x + i * QB_SUPER, out + i);
+    encode_blocks(s, x, out);
 }
 
 static int is_finite(uint16_t half) { return (half & 0x7FFF) < 0x7C00; }
@@ -227,11 +227,19 @@ size_t qb_super_quantize(const struct qb_kernels *k, int block, int search, cons
                          size_t count, uint8_t *out)
 {
     const size_t bytes = qb_block_type_of(block)->bytes;
-    struct search s = {.k = k, .kind = &kinds[block], .effort = &efforts[block][search == QB_SEARCH_BEST]};
+    struct search s; // large: only what is needed is set
+    s.k = k;
+    s.kind = &kinds[block];
+    s.effort = &efforts[block][search == QB_SEARCH_BEST];
     const size_t together = QB_LANES / (size_t)s.kind->segments;
     float twice_x[2 * QB_SUPER], twice_w[2 * QB_SUPER];
     s.n = QB_SUPER / (size_t)s.kind->segments;
     s.w = w ? s.w16 : NULL;
+    s.units.top = s.kind->scale_hi;
+    for (size_t i = 0; i < QB_LANES; i++) {
+        s.ask.lo[i] = s.kind->lowest;
+        s.ask.hi[i] = s.kind->highest;
+    }
     for (size_t i = 0; i < count; i += together, x += together * QB_SUPER) {
         struct qb_super found[2];
         if (count - i < together) { // the last one goes with itself

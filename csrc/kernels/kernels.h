@@ -258,7 +258,7 @@ struct qb_segments {
     float scale[QB_LANES], min[QB_LANES];            // the integers in place of d and m
 };
 
-// Fills in lo, hi, weight, sum and inverse; n <= QB_BLOCK_MAX here and below.
+// Begins a search: fills in lo, hi, weight, sum and inverse; gain, d and m are 0. n <= QB_BLOCK_MAX here and below.
 typedef void qb_measure_fn(const float *x, const float *w, size_t n, struct qb_segments *s);
 
 // Levels whose variance is less than this part of their mean square are all the same: no minimum then, which

@@ -22,25 +22,48 @@ QB_INLINE __m256d part(__m256 eight, size_t k)
     return _mm256_cvtps_pd(k % 8 ? _mm256_extractf128_ps(eight, 1) : _mm256_castps256_ps128(eight));
 }
 
+struct measures {
+    __m256 lo, hi, weight, sum;
+};
+
+QB_INLINE void measure_step(struct measures *m, const float *x, const float *w, const int weighted)
+{
+    const __m256 v = _mm256_loadu_ps(x);
+    m->lo = _mm256_min_ps(v, m->lo);
+    m->hi = _mm256_max_ps(v, m->hi);
+    if (weighted) m->weight = _mm256_add_ps(m->weight, _mm256_loadu_ps(w));
+    m->sum = _mm256_add_ps(m->sum, weighted ? _mm256_mul_ps(_mm256_loadu_ps(w), v) : v);
+}
+
+// Both halves together, as in qb_fit_run_ymm. Without weights theirs are n ones.
+QB_INLINE void measure(const float *x, const float *w, size_t n, struct qb_segments *s, const int weighted)
+{
+    const __m256 zero = _mm256_setzero_ps(), weight = weighted ? zero : _mm256_set1_ps((float)n);
+    struct measures a = {zero, _mm256_loadu_ps(x), weight, zero}, b = {zero, _mm256_loadu_ps(x + 8), weight, zero};
+    for (size_t i = 0; i < n * QB_LANES; i += QB_LANES) {
+        measure_step(&a, x + i, weighted ? w + i : NULL, weighted);
+        measure_step(&b, x + i + 8, weighted ? w + i + 8 : NULL, weighted);
+    }
+    QB_UNROLL
+    for (size_t k = 0; k < QB_LANES; k += 4) {
+        const struct measures *const m = k < 8 ? &a : &b;
+        if (k % 8 == 0) {
+            _mm256_storeu_ps(s->lo + k, m->lo);
+            _mm256_storeu_ps(s->hi + k, m->hi);
+        }
+        _mm256_storeu_pd(s->weight + k, part(m->weight, k));
+        _mm256_storeu_pd(s->inverse + k, _mm256_div_pd(_mm256_set1_pd(1.0), part(m->weight, k)));
+        _mm256_storeu_pd(s->sum + k, part(m->sum, k));
+        _mm256_storeu_pd(s->gain + k, _mm256_setzero_pd());
+        _mm256_storeu_pd(s->d + k, _mm256_setzero_pd());
+        _mm256_storeu_pd(s->m + k, _mm256_setzero_pd());
+    }
+}
+
 void qb_measure_avx2(const float *x, const float *w, size_t n, struct qb_segments *s)
 {
-    for (size_t k = 0; k < QB_LANES; k += 8) {
-        __m256 lo = _mm256_setzero_ps(), hi = _mm256_loadu_ps(x + k), sum = lo, weight = lo;
-        for (size_t i = k; i < n * QB_LANES; i += QB_LANES) {
-            const __m256 v = _mm256_loadu_ps(x + i), each = w ? _mm256_loadu_ps(w + i) : _mm256_set1_ps(1.0f);
-            lo = _mm256_min_ps(v, lo);
-            hi = _mm256_max_ps(v, hi);
-            weight = _mm256_add_ps(weight, each);
-            sum = _mm256_add_ps(sum, w ? _mm256_mul_ps(each, v) : v);
-        }
-        _mm256_storeu_ps(s->lo + k, lo);
-        _mm256_storeu_ps(s->hi + k, hi);
-        for (size_t h = k; h < k + 8; h += 4) {
-            _mm256_storeu_pd(s->weight + h, part(weight, h));
-            _mm256_storeu_pd(s->inverse + h, _mm256_div_pd(_mm256_set1_pd(1.0), part(weight, h)));
-            _mm256_storeu_pd(s->sum + h, part(sum, h));
-        }
-    }
+    if (w) measure(x, w, n, s, 1);
+    else measure(x, NULL, n, s, 0);
 }
 
 QB_INLINE void fit(struct qb_sums_ymm sums[2], const float *x, const float *w, size_t n, const struct qb_lanes *ask,

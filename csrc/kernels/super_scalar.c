@@ -22,6 +22,7 @@ void qb_measure_scalar(const float *x, const float *w, size_t n, struct qb_segme
         s->weight[k] = (double)weight;
         s->inverse[k] = 1 / (double)weight;
         s->sum[k] = (double)sum;
+        s->gain[k] = s->d[k] = s->m[k] = 0;
     }
 }
 

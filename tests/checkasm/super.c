@@ -173,6 +173,7 @@ static void check(const struct qb_kernels *ref, const struct qb_kernels *test)
             ref->measure(p.x, p.w, p.n, &p.s);
             start_search(&p);
             struct qb_segments want = p.s, got = p.s;
+            if (step == 0) ref->measure(p.x, p.w, p.n, &want);
             if (step == 0) test->measure(p.x, p.w, p.n, &got);
             if (step == 1) ref->propose(p.x, p.w, p.n, &p.ask, has_min, &want);
             if (step == 1) test->propose(p.x, p.w, p.n, &p.ask, has_min, &got);
