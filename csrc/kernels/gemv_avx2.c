@@ -27,10 +27,11 @@ QB_INLINE __m256i part_of(const uint8_t *octet, const int bits, __m256i table, c
 #define WITH_SIGN(bits) ((bits) == 16)
 #define ADD_SIGNED(words)                                                                         \
     QB_INLINE void add_signed_##words(const uint8_t *octet, __m256i table, const int first, const int count, \
-                                      const int8_t *digits, __m256i *total)                       \
+                                      const int8_t *digits, const int fresh, __m256i *total)      \
     {                                                                                             \
         sums32 sums[2 * words];                                                                   \
-        QB_UNROLL for (int j = 0; j < 2 * words; j++) sums[j] = SUMS_AS(sums32, total[j]);        \
+        QB_UNROLL for (int j = 0; j < 2 * words; j++)                                             \
+            sums[j] = SUMS_AS(sums32, fresh ? _mm256_setzero_si256() : total[j]);                 \
         QB_UNROLL for (int i = 0; i < count; i++) {                                               \
             const int unit = UNIT(i, count);                                                      \
             const __m256i lo = _mm256_shuffle_epi8(table, unit_of(octet, 4, first + unit, 0));    \
@@ -52,10 +53,10 @@ ADD_SIGNED(4)
     QB_INLINE void add_units_##words(const uint8_t *octet, const int bits,                        \
                                      __m256i table, const int high,                               \
                                      const int first, const int count, const int8_t *digits,      \
-                                     __m256i *total)                                              \
+                                     const int fresh, __m256i *total)                             \
     {                                                                                             \
         if (WITH_SIGN(bits)) {                                                                    \
-            add_signed_##words(octet, table, first, count, digits, total);                        \
+            add_signed_##words(octet, table, first, count, digits, fresh, total);                 \
             return;                                                                               \
         }                                                                                         \
         sums16 pairs[2 * words];                                                                  \
@@ -77,7 +78,8 @@ ADD_SIGNED(4)
             }                                                                                     \
             if (i % flush != flush - 1) continue;                                                 \
             QB_UNROLL for (int j = 0; j < 2 * words; j++)                                         \
-                total[j] = _mm256_add_epi32(total[j], widen_sums(pairs[j]));                      \
+                total[j] = fresh && i < flush ? widen_sums(pairs[j])                              \
+                                              : _mm256_add_epi32(total[j], widen_sums(pairs[j])); \
         }                                                                                         \
     }
 ADD_UNITS(1)

@@ -17,12 +17,12 @@ QB_INLINE __m256i codes_of(const uint8_t *octet, const int bits, __m256i table, 
     QB_INLINE void add_units_##words(const uint8_t *octet, const int bits,                        \
                                      __m256i table, const int high,                               \
                                      const int first, const int count, const int8_t *digits,      \
-                                     __m256i *total)                                              \
+                                     const int fresh, __m256i *total)                             \
     {                                                                                             \
         sums32 sums[2 * words * chains];                                                          \
         (void)high;                                                                               \
         QB_UNROLL for (int j = 0; j < 2 * words * chains; j++)                                    \
-            sums[j] = SUMS_AS(sums32, j < 2 * words ? total[j] : _mm256_setzero_si256());         \
+            sums[j] = SUMS_AS(sums32, fresh || j >= 2 * words ? _mm256_setzero_si256() : total[j]); \
         QB_UNROLL for (int i = 0; i < count; i++) {                                               \
             const int unit = UNIT(i, count);                                                      \
             const __m256i lo = codes_of(octet, bits, table, first + unit, 0);                     \

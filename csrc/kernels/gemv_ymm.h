@@ -2,9 +2,10 @@
 // The multiply of few words in 8 lanes, over what a tier defines before it includes this in its target region:
 // IN_NIBBLES(bits), whether codes are multiplied as two nibbles; WITH_SIGN(bits), whether they come from the table with
 // their zero point taken off; and
-// add_units_<words>(octet, bits, table, high, first, count, digits, total), which adds 8 units of an octet or 4,
-// from the first-th on (their codes, or the low or high nibbles), times that many words of digits each: total[2*j],
-// total[2*j + 1] are the sums of word j and rows 0..7, 8..15.
+// add_units_<words>(octet, bits, table, high, first, count, digits, fresh, total), which adds 8 units of an octet or 4,
+// from the first-th on (their codes, or the low or high nibbles), times that many words of digits each to `total`, or
+// where that is fresh sets it: total[2*j], total[2*j + 1] are the sums of word j and rows 0..7, 8..15.
+#include "gemv.h"
 #include "matmul_ymm.h"
 
 QB_INLINE __m256i load_table(const uint8_t *entries, int less)
@@ -13,39 +14,56 @@ QB_INLINE __m256i load_table(const uint8_t *entries, int less)
     return _mm256_broadcastsi128_si256(all);
 }
 
-// Sums of segment s before anything is added: those of `total`, where codes are nibbles `high` those of the higher.
-QB_INLINE void start_sums(const int bits, const int words, const struct qb_panel *w, const struct qb_activations *x,
-                          size_t s, __m256i *total, __m256i *high)
+QB_INLINE __m256 lanes_at(const uint8_t *at, const int halves, const int half)
 {
-    QB_UNROLL for (int j = 0; j < 2 * words; j++) {
-        total[j] = bits == 1 || WITH_SIGN(bits) ? _mm256_setzero_si256() : start_of(w, x->sums + s * (size_t)words + j / 2);
-        high[j] = _mm256_setzero_si256();
-    }
+    if (halves) return _mm256_cvtph_ps(_mm_loadu_si128((const __m128i *)at + half));
+    return _mm256_loadu_ps((const float *)at + 8 * half);
 }
 
 // Ends segment s, whose sums are in `total`, or those of nibbles in `total` and `high`.
-QB_INLINE void end_sums(const int bits, const int words, const int one_plane, const struct qb_panel *w,
+QB_INLINE void end_sums(const int bits, const int planes, const int width, const struct qb_panel *w, struct ends *e,
                         const struct qb_activations *x, size_t s, __m256i *total, const __m256i *high, __m256 *out)
 {
+    const int words = planes * width;
+    const int32_t *const sums = x->sums + s * (size_t)words;
     QB_UNROLL for (int j = 0; j < 2 * words; j++) {
         if (IN_NIBBLES(bits)) total[j] = _mm256_add_epi32(total[j], _mm256_slli_epi32(high[j], 4));
-        if (bits != 1) continue;
-        if (w->doubled) total[j] = _mm256_add_epi32(total[j], total[j]);
-        total[j] = _mm256_add_epi32(total[j], start_of(w, x->sums + s * (size_t)words + j / 2));
+        if (bits == 1 && w->doubled) total[j] = _mm256_add_epi32(total[j], total[j]);
     }
-    if (one_plane) end_segment(1, (size_t)words, 0, 1, w, x, s, s * (size_t)words, total, out);
-    else end_segment(words, 1, 0, 1, w, x, s, s, total, out);
+    if (e->with_z) {
+        const __m256i z[2] = {load(w->z + s * QB_LANES), load(w->z + s * QB_LANES + 8)};
+        QB_UNROLL for (int j = 0; j < 2 * words; j++) take_zero_off(z[j % 2], sums + j / 2, total + j);
+    } else if (!WITH_SIGN(bits)) {
+        QB_UNROLL for (int j = 0; j < 2 * words; j++) total[j] = _mm256_add_epi32(total[j], broadcast(sums + j / 2));
+    }
+    const float *const dx = x->dx + s * (size_t)width, *const dxsum = x->dxsum + s * (size_t)width;
+    const __m256 d[2] = {lanes_at(e->d, e->halves, 0), lanes_at(e->d, e->halves, 1)};
+    QB_UNROLL for (int j = 0; j < 2 * width; j++) {
+        const __m256 t = join_words(planes, 0, total + 2 * planes * (j / 2) + j % 2);
+        out[j] = _mm256_fmadd_ps(_mm256_mul_ps(d[j % 2], _mm256_set1_ps(dx[j / 2])), t, out[j]);
+    }
+    e->d += e->step;
+    if (!e->with_m) return;
+    const __m256 m[2] = {lanes_at(e->m, e->halves, 0), lanes_at(e->m, e->halves, 1)};
+    QB_UNROLL for (int j = 0; j < 2 * width; j++)
+        out[j] = _mm256_fmadd_ps(m[j % 2], _mm256_set1_ps(dxsum[j / 2]), out[j]);
+    e->m += e->step;
 }
+
+#define END(bits, words, s)                                                                       \
+    do {                                                                                          \
+        if (one_plane) end_sums(bits, 1, words, w, &e, x, s, total, high, out);                   \
+        else end_sums(bits, words, 1, w, &e, x, s, total, high, out);                             \
+    } while (0)
 
 // Segment s, which is half an octet, from the first-th unit on.
 #define HALF(bits, words, first, s)                                                               \
     do {                                                                                          \
         __m256i total[2 * words], high[2 * words];                                                \
-        start_sums(bits, words, w, x, s, total, high);                                            \
-        add_units_##words(octet, bits, table, 0, first, 4, digits, total);                        \
-        if (IN_NIBBLES(bits)) add_units_##words(octet, bits, table, 1, first, 4, digits, high);   \
+        add_units_##words(octet, bits, table, 0, first, 4, digits, 1, total);                     \
+        if (IN_NIBBLES(bits)) add_units_##words(octet, bits, table, 1, first, 4, digits, 1, high); \
         digits += 4 * 4 * words;                                                                  \
-        end_sums(bits, words, one_plane, w, x, s, total, high, out);                              \
+        END(bits, words, s);                                                                      \
     } while (0)
 
 // A panel times `words` words: as many columns of one plane, or one column of as many planes. `body` goes over
@@ -55,8 +73,10 @@ QB_INLINE void end_sums(const int bits, const int words, const int one_plane, co
                                          float *acc)                                              \
     {                                                                                             \
         const uint8_t *octet = w->lines, *ahead = w->ahead;                                       \
+        const size_t ahead_bytes = w->ahead_bytes;                                                \
         const int8_t *digits = x->digits;                                                         \
-        const int one_plane = words == 1 || x->planes == 1;                                       \
+        const int one_plane = words == 1 || words == 4 || x->planes == 1; /* known of these */    \
+        struct ends e = ends_of(w);                                                               \
         __m256i table = _mm256_setzero_si256();                                                   \
         if (bits > 8) table = load_table(w->table, WITH_SIGN(bits) ? w->zero : 0);                \
         __m256 out[2 * words];                                                                    \
@@ -67,23 +87,28 @@ QB_INLINE void end_sums(const int bits, const int words, const int one_plane, co
             if (j < 2 || one_plane) _mm256_storeu_ps(acc + 8 * j, out[j]);                        \
     }
 
+// The next octet of a segment, its first one or not.
+#define OCTET(bits, words, first)                                                                 \
+    do {                                                                                          \
+        ahead = fetch_ahead(ahead, PLANES(bits), ahead_bytes);                                    \
+        add_units_##words(octet, bits, table, 0, 0, 8, digits, first, total);                     \
+        if (IN_NIBBLES(bits)) add_units_##words(octet, bits, table, 1, 0, 8, digits, first, high); \
+        digits += 8 * 4 * words;                                                                  \
+        octet += PLANES(bits) * LINE;                                                             \
+    } while (0)
+
 #define OCTETS(bits, words)                                                                       \
     for (size_t s = 0; s < w->segments; s++) {                                                    \
         __m256i total[2 * words], high[2 * words];                                                \
-        start_sums(bits, words, w, x, s, total, high);                                            \
-        for (size_t n = w->units[s] / 8; n--; octet += PLANES(bits) * LINE) {                     \
-            ahead = fetch_ahead(ahead, PLANES(bits), w->ahead_bytes);                             \
-            add_units_##words(octet, bits, table, 0, 0, 8, digits, total);                        \
-            if (IN_NIBBLES(bits)) add_units_##words(octet, bits, table, 1, 0, 8, digits, high);   \
-            digits += 8 * 4 * words;                                                              \
-        }                                                                                         \
-        end_sums(bits, words, one_plane, w, x, s, total, high, out);                              \
+        OCTET(bits, words, 1);                                                                    \
+        for (uint32_t left = w->units[s]; left -= 8;) OCTET(bits, words, 0);                      \
+        END(bits, words, s);                                                                      \
     }
 
 // Groups of 16.
 #define HALVES(bits, words)                                                                       \
     for (size_t s = 0; s < w->segments; s += 2, octet += PLANES(bits) * LINE) {                   \
-        ahead = fetch_ahead(ahead, PLANES(bits), w->ahead_bytes);                                 \
+        ahead = fetch_ahead(ahead, PLANES(bits), ahead_bytes);                                    \
         HALF(bits, words, 0, s);                                                                  \
         HALF(bits, words, 4, s + 1);                                                              \
     }

@@ -156,8 +156,8 @@ struct qb_panel {
     const uint8_t *ahead; // what will be read next: a hint to fetch `ahead_bytes` from there on;
     size_t ahead_bytes;   // for gemv, as many with each octet
     // For gemv only: codes of one bit that stand for 0 and 2; 16 codes that 4-bit indices stand for, or NULL (then z is
-    // NULL too, and codes of 8 bits are zero - 127 .. zero + 127); and binary16 in place of d and m, half_step bytes
-    // from one segment to the next, or NULL.
+    // NULL too, and codes of 8 bits are zero - 127 .. zero + 127); and binary16 in place of d and m (half_m is NULL
+    // where there is no m), half_step bytes from one segment to the next, or half_d is NULL.
     int doubled;
     const uint8_t *table;
     const uint8_t *half_d, *half_m;

@@ -4,13 +4,13 @@
 
 #include "../base/target.h"
 
-static void scale_levels(const float *scale, const uint8_t *level, int bias, int sign, float *out)
+static void scale_levels(const float *scale, const int8_t *level, float *out)
 {
-    for (int i = 0; i < QB_LANES; i++) out[i] = (float)sign * (scale[i] * (float)(level[i] - bias));
+    for (int i = 0; i < QB_LANES; i++) out[i] = scale[i] * (float)level[i];
 }
 
-#define WIDEN(half, n, out) qb_widen_f16_scalar(half, n, out)
-#define SCALE(scale, level, bias, sign, out) scale_levels(scale, level, bias, sign, out)
+#define WIDEN(half, out) qb_widen_f16_scalar(half, QB_LANES, out)
+#define SCALE(scale, level, out) scale_levels(scale, level, out)
 #include "lanes.h"
 
 QB_LANES_KERNELS(scalar)

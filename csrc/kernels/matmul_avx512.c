@@ -10,7 +10,7 @@
 QB_TARGET_BEGIN(QB_TARGET_AVX512)
 
 // Tiles take as many segments at once as have their digits in NEAR bytes.
-enum { NEAR = 8192 };
+enum { NEAR = 8192, MAX_WORDS = 12 };
 
 // A few segments, [segment, end), and the first column of a tile.
 struct span {
@@ -19,6 +19,33 @@ struct span {
     const int8_t *digits; // of the column
     size_t fetch;         // lines to fetch ahead with each segment
 };
+
+// What the sum of a word starts from, where zero points are all the same.
+QB_INLINE sums32 start_of(const struct qb_panel *w, const int32_t *sum)
+{
+    return to_sums(w->z ? _mm512_setzero_si512() : broadcast(sum));
+}
+
+// Adds what segment s gives to the sums of `width` columns, the first of which has the parameters number `at`.
+QB_INLINE void end_segment(const int planes, const size_t width, const struct qb_panel *w,
+                           const struct qb_activations *x, size_t s, size_t at, const sums32 *total, __m512 *out)
+{
+    const int32_t *const sums = x->sums + at * (size_t)planes;
+    const __m512 d = _mm512_loadu_ps(w->d + s * QB_LANES);
+    __m512i a[MAX_WORDS];
+    QB_UNROLL for (size_t j = 0; j < (size_t)planes * width; j++) a[j] = from_sums(total[j]);
+    if (w->z) {
+        const __m512i z = _mm512_loadu_si512(w->z + s * QB_LANES);
+        QB_UNROLL for (size_t j = 0; j < (size_t)planes * width; j++) a[j] = without_zero(a[j], z, sums + j);
+    }
+    QB_UNROLL for (size_t c = 0; c < width; c++) {
+        const __m512 t = join_planes(planes, a + (size_t)planes * c);
+        out[c] = _mm512_fmadd_ps(_mm512_mul_ps(d, _mm512_set1_ps(x->dx[at + c])), t, out[c]);
+    }
+    if (!w->m) return;
+    const __m512 m = _mm512_loadu_ps(w->m + s * QB_LANES);
+    QB_UNROLL for (size_t c = 0; c < width; c++) out[c] = _mm512_fmadd_ps(m, _mm512_set1_ps(x->dxsum[at + c]), out[c]);
+}
 
 // A span times `width` columns; words = width * planes words of digits a unit.
 #define TILE(planes, width, words)                                                                \
@@ -42,7 +69,7 @@ struct span {
                     total[j] = add_dots(total[j], codes, broadcast(digits + 4 * j));              \
                 digits += step;                                                                   \
             }                                                                                     \
-            end_segment(planes, width, 0, w, x, s, s * x->cols + span->col, total, out);          \
+            end_segment(planes, width, w, x, s, s * x->cols + span->col, total, out);             \
         }                                                                                         \
         QB_UNROLL for (size_t c = 0; c < width; c++) _mm512_storeu_ps(acc + QB_LANES * c, out[c]);\
     }

@@ -1,9 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
-// What the kernels of the multiply in 8 lanes share: codes from planes, and the end of a segment.
+// What the kernels of the multiply in 8 lanes share: codes from planes, and what sums become.
 #ifndef QB_MATMUL_YMM_H
 #define QB_MATMUL_YMM_H
 
-#include "ahead.h"
 #include "kernels.h"
 
 #include "../base/target.h"
@@ -79,44 +78,6 @@ QB_INLINE __m256 join_words(const int planes, const int wide, const __m256i *tot
 QB_INLINE void take_zero_off(__m256i z, const int32_t *sum, __m256i *total)
 {
     *total = _mm256_sub_epi32(*total, _mm256_madd_epi16(z, _mm256_set1_epi32(*sum)));
-}
-
-// What the sum of a word starts from, where zero points are all the same.
-QB_INLINE __m256i start_of(const struct qb_panel *w, const int32_t *sum)
-{
-    return w->z ? _mm256_setzero_si256() : broadcast(sum);
-}
-
-// A parameter of 8 rows of segment s, the first or second 8: from floats, or where `halves` is set from those.
-QB_INLINE __m256 lanes_of(const struct qb_panel *w, const float *floats, const uint8_t *halves, size_t s, size_t half)
-{
-    if (halves) return _mm256_cvtph_ps(_mm_loadu_si128((const __m128i *)(halves + s * w->half_step + 16 * half)));
-    return _mm256_loadu_ps(floats + s * QB_LANES + 8 * half);
-}
-
-// Adds what segment s gives to the sums of `width` columns, the first of which has the parameters number `at`.
-// wide: as join_words has it, and `total` is without zero points. few: parameters may be binary16.
-QB_INLINE void end_segment(const int planes, const size_t width, const int wide, const int few,
-                           const struct qb_panel *w, const struct qb_activations *x, size_t s, size_t at,
-                           __m256i *total, __m256 *out)
-{
-    const uint8_t *const half_d = few ? w->half_d : NULL, *const half_m = few ? w->half_m : NULL;
-    const size_t words = (size_t)(wide ? (planes + 1) / 2 : planes);
-    const int32_t *const sums = x->sums + at * (size_t)planes;
-    if (w->z && !wide) {
-        const __m256i z[2] = {load(w->z + s * QB_LANES), load(w->z + s * QB_LANES + 8)};
-        QB_UNROLL for (size_t j = 0; j < 2 * words * width; j++) take_zero_off(z[j % 2], sums + j / 2, total + j);
-    }
-    const __m256 d[2] = {lanes_of(w, w->d, half_d, s, 0), lanes_of(w, w->d, half_d, s, 1)};
-    QB_UNROLL for (size_t j = 0; j < 2 * width; j++) {
-        const size_t c = j / 2, half = j % 2;
-        const __m256 t = join_words(planes, wide, total + 2 * words * c + half);
-        out[j] = _mm256_fmadd_ps(_mm256_mul_ps(d[half], _mm256_set1_ps(x->dx[at + c])), t, out[j]);
-    }
-    if (!w->m && !half_m) return;
-    const __m256 m[2] = {lanes_of(w, w->m, half_m, s, 0), lanes_of(w, w->m, half_m, s, 1)};
-    QB_UNROLL for (size_t j = 0; j < 2 * width; j++)
-        out[j] = _mm256_fmadd_ps(m[j % 2], _mm256_set1_ps(x->dxsum[at + j / 2]), out[j]);
 }
 
 QB_TARGET_END

@@ -15,6 +15,35 @@ QB_TARGET_BEGIN(QB_TARGET_AVX2)
 // Tiles take as many segments at once as have their digits in NEAR bytes.
 enum { MAX_UNITS = QB_BLOCK_MAX / 4, NEAR = 8192 };
 
+// What the sum of a word starts from, where zero points are all the same.
+QB_INLINE __m256i start_of(const struct qb_panel *w, const int32_t *sum)
+{
+    return w->z ? _mm256_setzero_si256() : broadcast(sum);
+}
+
+// Adds what segment s gives to the sums of `width` columns, the first of which has the parameters number `at`.
+// wide: as join_words has it, and `total` is without zero points.
+QB_INLINE void end_segment(const int planes, const size_t width, const int wide, const struct qb_panel *w,
+                           const struct qb_activations *x, size_t s, size_t at, __m256i *total, __m256 *out)
+{
+    const size_t words = (size_t)(wide ? (planes + 1) / 2 : planes), lane = s * QB_LANES;
+    const int32_t *const sums = x->sums + at * (size_t)planes;
+    if (w->z && !wide) {
+        const __m256i z[2] = {load(w->z + lane), load(w->z + lane + 8)};
+        QB_UNROLL for (size_t j = 0; j < 2 * words * width; j++) take_zero_off(z[j % 2], sums + j / 2, total + j);
+    }
+    const __m256 d[2] = {_mm256_loadu_ps(w->d + lane), _mm256_loadu_ps(w->d + lane + 8)};
+    QB_UNROLL for (size_t j = 0; j < 2 * width; j++) {
+        const size_t c = j / 2, half = j % 2;
+        const __m256 t = join_words(planes, wide, total + 2 * words * c + half);
+        out[j] = _mm256_fmadd_ps(_mm256_mul_ps(d[half], _mm256_set1_ps(x->dx[at + c])), t, out[j]);
+    }
+    if (!w->m) return;
+    const __m256 m[2] = {_mm256_loadu_ps(w->m + lane), _mm256_loadu_ps(w->m + lane + 8)};
+    QB_UNROLL for (size_t j = 0; j < 2 * width; j++)
+        out[j] = _mm256_fmadd_ps(m[j % 2], _mm256_set1_ps(x->dxsum[at + j / 2]), out[j]);
+}
+
 // A few segments, [segment, end), and the first column of a tile.
 struct span {
     size_t segment, end, col;
@@ -43,7 +72,7 @@ struct span {
             for (size_t i = s * span->fetch; i < (s + 1) * span->fetch; i++)                      \
                 QB_PREFETCH(w->ahead + i * LINE);                                                 \
             kind##_sum_##words(lines, digits, step, count, total);                                \
-            end_segment(planes, width, wide, 0, w, x, s, s * x->cols + span->col, total, out);    \
+            end_segment(planes, width, wide, w, x, s, s * x->cols + span->col, total, out);       \
             lines += count * LINE;                                                                \
             digits += count * step;                                                               \
         }                                                                                         \
