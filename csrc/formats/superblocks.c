@@ -156,12 +156,24 @@ static void choose_integers(struct search *s)
         try_beside(s, scale, min, toward, (float)(i % 2 ? (i + 1) / 2 : -i / 2)); // 0, 1, -1, 2, -2
 }
 
+// The integers and units of a block, eight segments at a time.
+static void take(struct search *s, size_t first)
+{
+    struct chosen *const c = &s->chosen;
+    const size_t eight = 8 * sizeof *c->scale;
+    for (size_t k = first; k < first + (size_t)s->kind->segments; k += 8) {
+        memcpy(c->scale + k, s->lanes.scale + k, eight);
+        memcpy(c->min + k, s->lanes.min + k, eight);
+        memcpy(c->d + k, s->block_d + k, eight);
+        memcpy(c->m + k, s->units.m + k, eight);
+    }
+}
+
 // Tries the units in turn; each block keeps those whose integers take most off in all.
 static void choose_units(struct search *s, struct qb_super *out)
 {
     const size_t segments = (size_t)s->kind->segments, blocks = QB_LANES / segments;
     double gain[2] = {-DBL_MAX, -DBL_MAX};
-    struct chosen best;
     for (int u = 0; u < s->effort->units; u++) {
         struct qb_super tried[2];
         const float less = 0.5f * (float)(u % 2 ? -(u / 2) - 1 : u / 2); // 0, -1/2, 1/2, -1 ...
@@ -174,15 +186,9 @@ static void choose_units(struct search *s, struct qb_super *out)
             gain[i] = all;
             out[i].d = tried[i].d;
             out[i].m = tried[i].m;
-            for (size_t k = i * segments; k < (i + 1) * segments; k++) {
-                best.scale[k] = s->lanes.scale[k];
-                best.min[k] = s->lanes.min[k];
-                best.d[k] = s->block_d[k];
-                best.m[k] = s->units.m[k];
-            }
+            take(s, i * segments);
         }
     }
-    s->chosen = best;
 }
 
 // Codes, scales and minima of all lanes.
