@@ -23,7 +23,7 @@ from .chunks import write_all
 from .mixes import FLOATS, fitting
 from .results import Result, report, show_fallbacks
 
-CHUNK = 2 << 20  # bytes of input at a time: large enough to hide the cost of calls, small enough for a cache
+CHUNK = 4 << 20  # bytes of input at a time: large enough to hide the cost of calls, small enough for a cache
 
 
 @dataclasses.dataclass(frozen=True)

@@ -187,8 +187,9 @@ def by_size(x: np.ndarray) -> np.ndarray | None:
     with np.errstate(over="ignore", invalid="ignore"):
         blocks = x.astype(np.float32).reshape(len(x), -1, 32)
         blocks[~np.isfinite(blocks)] = 0  # refused, or taken as 0
-        squares = blocks * blocks
-        weights = np.sqrt(squares.mean(axis=2, keepdims=True) + squares).reshape(x.shape)
+        np.square(blocks, out=blocks)
+        blocks += blocks.mean(axis=2, keepdims=True)
+        weights = np.sqrt(blocks, out=blocks).reshape(x.shape)
     return weights if np.isfinite(weights).all() else None
 
 
