@@ -13,8 +13,13 @@ static inline float qb_f16_at(const uint8_t *p) { return qb_f16_to_f32(qb_u16(p)
 
 static inline float qb_f32_at(const uint8_t *p) { return qb_bits_float(qb_u32(p)); }
 
-// 2^(e - 128), half of the scale: codes are twice the values.
-static inline float qb_e8m0_half(uint32_t e) { return qb_bits_float(e < 2 ? 0x00200000u << e : (e - 1) << 23); }
+// 2^(e - 128), half of the scale: codes are twice the values. The larger of what is right from e = 2 on and below,
+// where it is subnormal.
+static inline float qb_e8m0_half(uint32_t e)
+{
+    const int32_t normal = (int32_t)(e << 23) - 0x00800000, small = (int32_t)((e + 1) << 21);
+    return qb_bits_float((uint32_t)(normal > small ? normal : small));
+}
 
 // Half of an unsigned e4m3 number; 0x7F stands for zero, and the top bit for nothing.
 static inline float qb_ue4m3_half(int u)

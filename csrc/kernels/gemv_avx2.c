@@ -40,6 +40,8 @@ QB_INLINE __m256i part_of(const uint8_t *octet, const int bits, __m256i table, c
                 const __m256i x = broadcast(digits + (unit * words + j) * 4), size = _mm256_abs_epi8(x); \
                 sums[2 * j] = add_singles(sums[2 * j], size, _mm256_sign_epi8(lo, x));            \
                 sums[2 * j + 1] = add_singles(sums[2 * j + 1], size, _mm256_sign_epi8(hi, x));    \
+                QB_PIN(sums[2 * j]);                                                              \
+                QB_PIN(sums[2 * j + 1]);                                                          \
             }                                                                                     \
         }                                                                                         \
         QB_UNROLL for (int j = 0; j < 2 * words; j++) total[j] = SUMS_AS(__m256i, sums[j]);       \
