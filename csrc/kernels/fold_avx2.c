@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 // Codes folded into planes. An octet of 1, 2 or 4 bits is a permutation of its bits, made of byte shuffles and
-// exchanges of bit fields (and for single bits, a table of nibbles). One of 3 bits becomes nibbles, which are taken
-// apart where rows lie side by side already; 5, 6 and 7 bits go by way of bytes.
+// exchanges of bit fields (and for single bits, a table of nibbles). One of 3 bits becomes nibbles, and of 5, 6
+// and 7 bits bytes, which are taken apart where rows lie side by side already.
 #include "kernels.h"
 
 #include "../base/target.h"
@@ -11,7 +11,7 @@
 #if QB_X86
 QB_TARGET_BEGIN(QB_TARGET_AVX2)
 
-enum { OCTET = 32, STEP = 4 * OCTET, RUN = 8 * STEP }; // codes
+enum { OCTET = 32, STEP = 4 * OCTET, RUN = 4 * STEP }; // codes
 enum { LINE = 4 * QB_LANES, BLOCK = 16 }; // bytes
 
 QB_INLINE __m256i load(const uint8_t *p) { return _mm256_loadu_si256((const __m256i *)p); }
@@ -83,30 +83,80 @@ void qb_fold_codes_avx2(const uint8_t *codes, size_t octets, int bits, uint8_t *
 }
 #undef X
 
+// Four dwords of 4 rows turned, in each lane.
+QB_INLINE void turn_words(__m256i *x)
+{
+    const __m256i a = _mm256_unpacklo_epi32(x[0], x[1]), b = _mm256_unpackhi_epi32(x[0], x[1]);
+    const __m256i c = _mm256_unpacklo_epi32(x[2], x[3]), d = _mm256_unpackhi_epi32(x[2], x[3]);
+    x[0] = _mm256_unpacklo_epi64(a, c);
+    x[1] = _mm256_unpackhi_epi64(a, c);
+    x[2] = _mm256_unpacklo_epi64(b, d);
+    x[3] = _mm256_unpackhi_epi64(b, d);
+}
+
+// An octet of 8 rows, a byte a code and 5 to 7 bits of it, to halves of the lines of its planes. flips: of the lines
+// with the highest bits.
+QB_INLINE void planes_of_bytes(const uint8_t *codes, size_t stride, __m256i flips, uint8_t *lines, const int bits)
+{
+    const __m256i low = _mm256_set1_epi8(15);
+    __m256i x[8], rest[4]; // nibbles of the higher bits
+    QB_UNROLL for (size_t r = 0; r < 4; r++) {
+        const __m128i *const one = (const __m128i *)(codes + r * stride);
+        const __m128i *const other = (const __m128i *)(codes + (r + 4) * stride);
+        x[r] = _mm256_loadu2_m128i(other, one);
+        x[r + 4] = _mm256_loadu2_m128i(other + 1, one + 1);
+    }
+    turn_words(x);
+    turn_words(x + 4);
+    QB_UNROLL for (size_t u = 0; u < 4; u++, lines += LINE) {
+        const __m256i upper = _mm256_slli_epi16(_mm256_and_si256(x[u + 4], low), 4);
+        store(lines, _mm256_or_si256(_mm256_and_si256(x[u], low), upper));
+        rest[u] = _mm256_or_si256(_mm256_and_si256(_mm256_srli_epi16(x[u], 4), low), _mm256_andnot_si256(low, x[u + 4]));
+    }
+    const __m256i pairs = _mm256_set1_epi8(0x33), singles = _mm256_set1_epi8(0x11);
+    for (size_t u = 0; bits & 2 && u < 2; u++, lines += LINE) {
+        const __m256i first = _mm256_and_si256(rest[u], pairs), second = _mm256_and_si256(rest[u + 2], pairs);
+        const __m256i line = _mm256_or_si256(first, _mm256_slli_epi16(second, 2));
+        store(lines, bits & 1 ? line : _mm256_xor_si256(line, flips));
+    }
+    if (!(bits & 1)) return;
+    __m256i line = _mm256_setzero_si256();
+    QB_UNROLL for (int u = 3; u >= 0; u--) {
+        const __m256i one = _mm256_and_si256(_mm256_srli_epi16(rest[u], bits & 2), singles);
+        line = _mm256_or_si256(one, _mm256_add_epi8(line, line));
+    }
+    store(lines, _mm256_xor_si256(line, flips));
+}
+
 // Rows by way of bytes, a run of each at a time.
-QB_INLINE void fold_runs(const uint8_t *in, size_t stride, size_t octets, uint8_t flip, qb_unpack_fn *unpack,
+QB_INLINE void fold_runs(const uint8_t *in, size_t stride, size_t octets, __m256i flips, qb_unpack_fn *unpack,
                          uint8_t *planes, const int bits)
 {
-    const size_t octet = (size_t)bits * 4;
-    uint8_t codes[RUN], folded[QB_LANES][RUN];
-    for (size_t n; octets; octets -= n, in += n * octet, planes += n * octet * QB_LANES) {
+    const size_t octet = (size_t)bits * 4, next = QB_LANES * stride; // the rows that will be prepared after these
+    uint8_t codes[QB_LANES][RUN];
+    for (size_t n; octets; octets -= n, in += n * octet) {
         n = octets < RUN / OCTET ? octets : RUN / OCTET;
         for (size_t row = 0; row < QB_LANES; row++) {
-            unpack(in + row * stride, n * OCTET, flip, 0, codes);
-            fold_codes(codes, n, folded[row], bits);
+            for (size_t i = 0; i < n * octet; i += 64) QB_PREFETCH(in + row * stride + next + i);
+            unpack(in + row * stride, n * OCTET, 0, 0, codes[row]);
         }
-        qb_interleave_avx2(folded[0], sizeof folded[0], n * octet, planes);
+        for (size_t i = 0; i < n; i++, planes += octet * QB_LANES) {
+            planes_of_bytes(codes[0] + i * OCTET, RUN, flips, planes, bits);
+            planes_of_bytes(codes[8] + i * OCTET, RUN, flips, planes + LINE / 2, bits);
+        }
     }
 }
 
-#define X(bits)                                                                                   \
+#define FOLD_RUNS(bits, high)                                                                     \
     void qb_fold_u##bits##_avx2(const uint8_t *in, size_t stride, size_t octets, uint8_t flip,    \
                                 uint8_t *planes)                                                  \
     {                                                                                             \
-        fold_runs(in, stride, octets, flip, qb_unpack_u##bits##_avx2, planes, bits);              \
+        const __m256i flips = _mm256_set1_epi8((char)(flip ? high : 0));                          \
+        fold_runs(in, stride, octets, flips, qb_unpack_u##bits##_avx2, planes, bits);             \
     }
-X(5) X(6) X(7)
-#undef X
+FOLD_RUNS(5, 0xFF)
+FOLD_RUNS(6, 0xAA)
+FOLD_RUNS(7, 0xFF)
 
 // ---- bits ---------------------------------------------------------------------------------------
 
@@ -197,12 +247,7 @@ QB_INLINE void fold_half(const uint8_t *in, size_t stride, __m256i flips, uint8_
                : bits == 4 ? permute_4(x[r])
                            : x[r];
     }
-    const __m256i a = _mm256_unpacklo_epi32(x[0], x[1]), b = _mm256_unpackhi_epi32(x[0], x[1]);
-    const __m256i c = _mm256_unpacklo_epi32(x[2], x[3]), d = _mm256_unpackhi_epi32(x[2], x[3]);
-    x[0] = _mm256_unpacklo_epi64(a, c);
-    x[1] = _mm256_unpackhi_epi64(a, c);
-    x[2] = _mm256_unpacklo_epi64(b, d);
-    x[3] = _mm256_unpackhi_epi64(b, d);
+    turn_words(x);
     if (bits == 3) planes_of_3(x);
     const __m256i first = bits == 3 ? _mm256_setzero_si256() : flips; // 3 bits: planes of the lower two
     store(lines, _mm256_xor_si256(x[0], first));
