@@ -30,7 +30,7 @@ def cases(sizes: Sizes) -> Iterator[Case]:
             for threads in (1, 2) if name == "int4_g32" else (1,):
                 what, run = f"{name} {activations}", product(sizes.matrix, name, activations, threads)
                 yield Case("gemv", what, size + on(threads), READ, run, threads)
-    for name in ("int2_g32", "int4_g32", "int8_g32", "uint3_g64", "int4_row"):
+    for name in (*(f"int{bits}_g32" for bits in (2, 4, 5, 6, 7, 8)), "uint3_g64", "int4_row"):
         for threads in (1, 2):
             size = f"{rows}x{columns}{on(threads)}"
             for what, reference, copy in (("prepare", COPY, copying), ("prepare anew", ANEW, copying_anew)):
