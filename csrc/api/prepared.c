@@ -183,22 +183,14 @@ static void load_piece(const struct qb_weights *w, void *state, const struct qb_
     qb_prepared_piece(w->kernels, layout, w->format, panel, x, s, end, unit, piece);
 }
 
-// Up to how many words of digits the kernels of family "gemv" are the faster ones, measured with AVX2. There they
-// multiply codes of 7 and 8 bits as two nibbles, which the other family need not.
-static size_t few_words(const struct qb_kernels *k, const struct qb_panel_layout *layout, const qb_format *format,
-                        int planes)
-{
-    const int bits = qb_stored_bits(format);
-    if (bits < k->wide_bits[1] - 1) return planes == 2 || bits > 4 ? 8 : 12;
-    return layout->bits < bits ? QB_GEMV_WORDS : QB_GEMV_WORDS - 1;
-}
-
-// Segments of a piece whose codes stay in planes, if the columns are few.
+// Segments of a piece whose codes stay in planes, if that is faster for so many columns.
 static size_t octet_segments(const struct qb_kernels *k, const struct qb_panel_layout *layout, const qb_format *format,
                              size_t cols, int planes)
 {
-    if (cols > few_words(k, layout, format, planes) / (size_t)planes) return 0;
+    const int bits = qb_stored_bits(format);
     if (!layout->bits || !stays_in_planes(&layout->cut)) return 0;
+    const size_t few = k->gemv_columns[planes][bits == 8 && layout->bits < 8 ? QB_BYTE_TABLE : bits];
+    if (cols > few && few < QB_ALL_COLUMNS) return 0;
     return halves_stay(format, &layout->cut) ? SIZE_MAX / 2 : QB_PIECE_SEGMENTS;
 }
 

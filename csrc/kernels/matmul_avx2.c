@@ -46,8 +46,7 @@ static const uint8_t run_units[] = {0, 127, 42, 18, 8, 4, 2, 1};
         start_run_##words(lines, digits, pairs);                                                  \
         for (const uint8_t *const end = lines + count * LINE; (lines += LINE) < end;)             \
             add_line_##words(lines, digits += step, pairs);                                       \
-        QB_UNROLL for (int j = 0; j < 2 * words; j++)                                             \
-            total[j] = _mm256_add_epi32(total[j], widen_sums(pairs[j]));                          \
+        QB_UNROLL for (int j = 0; j < 2 * words; j++) total[j] = widen_sums(pairs[j]);            \
     }
 
 // Any segments of codes that can be added up for 8 lines: up to 4 bits.
@@ -124,15 +123,17 @@ static const uint8_t run_units[] = {0, 127, 42, 18, 8, 4, 2, 1};
 SUMS(1) SUMS(2) SUMS(4) SUMS(6)
 TWOS_SUM(1) TWOS_SUM(2) TWOS_SUM(4)
 
-TILE(one, 0, 1, 6, 6) TILE(one, 0, 1, 4, 4) TILE(one, 0, 1, 2, 2) TILE(one, 0, 1, 1, 1)
-TILE(runs, 0, 1, 6, 6) TILE(runs, 0, 1, 4, 4) TILE(runs, 0, 1, 2, 2) TILE(runs, 0, 1, 1, 1)
+TILE(one, FRESH, 1, 6, 6) TILE(one, FRESH, 1, 4, 4) TILE(one, FRESH, 1, 2, 2) TILE(one, FRESH, 1, 1, 1)
+TILE(runs, STARTED, 1, 6, 6) TILE(runs, STARTED, 1, 4, 4) TILE(runs, STARTED, 1, 2, 2)
+TILE(runs, STARTED, 1, 1, 1)
 // A tile of 6 words leaves no registers for two lines.
-TILE(twos, 0, 1, 4, 4) TILE(twos, 0, 1, 2, 2) TILE(twos, 0, 1, 1, 1)
+TILE(twos, STARTED, 1, 4, 4) TILE(twos, STARTED, 1, 2, 2) TILE(twos, STARTED, 1, 1, 1)
 // Of 7 bits, each line by itself.
-TILE(singles, 0, 1, 6, 6) TILE(singles, 0, 1, 4, 4) TILE(singles, 0, 1, 2, 2) TILE(singles, 0, 1, 1, 1)
+TILE(singles, STARTED, 1, 6, 6) TILE(singles, STARTED, 1, 4, 4) TILE(singles, STARTED, 1, 2, 2)
+TILE(singles, STARTED, 1, 1, 1)
 // In 16 bits: lines of two codes a row.
-TILE(wide, 1, 1, 6, 6) TILE(wide, 1, 1, 4, 4) TILE(wide, 1, 1, 2, 2) TILE(wide, 1, 1, 1, 1)
-TILE(wide, 1, 3, 3, 6) TILE(wide, 1, 3, 2, 4) TILE(wide, 1, 3, 1, 2)
+TILE(wide, WIDE, 1, 6, 6) TILE(wide, WIDE, 1, 4, 4) TILE(wide, WIDE, 1, 2, 2) TILE(wide, WIDE, 1, 1, 1)
+TILE(wide, WIDE, 3, 3, 6) TILE(wide, WIDE, 3, 2, 4) TILE(wide, WIDE, 3, 1, 2)
 
 static tiles_of_kind one = {{{6, one_1x6}, {4, one_1x4}, {2, one_1x2}, {1, one_1x1}}};
 static tiles_of_kind runs = {{{6, runs_1x6}, {4, runs_1x4}, {2, runs_1x2}, {1, runs_1x1}}};

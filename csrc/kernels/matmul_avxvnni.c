@@ -29,9 +29,10 @@ DOTS_SUM(3)
 DOTS_SUM(4)
 DOTS_SUM(6)
 
-TILE(dots, 0, 1, 6, 6) TILE(dots, 0, 1, 4, 4) TILE(dots, 0, 1, 2, 2) TILE(dots, 0, 1, 1, 1)
-TILE(dots, 0, 2, 3, 6) TILE(dots, 0, 2, 2, 4) TILE(dots, 0, 2, 1, 2)
-TILE(dots, 0, 3, 2, 6) TILE(dots, 0, 3, 1, 3)
+TILE(dots, STARTED, 1, 6, 6) TILE(dots, STARTED, 1, 4, 4) TILE(dots, STARTED, 1, 2, 2)
+TILE(dots, STARTED, 1, 1, 1)
+TILE(dots, STARTED, 2, 3, 6) TILE(dots, STARTED, 2, 2, 4) TILE(dots, STARTED, 2, 1, 2)
+TILE(dots, STARTED, 3, 2, 6) TILE(dots, STARTED, 3, 1, 3)
 static tiles_of_kind dots = {{{6, dots_1x6}, {4, dots_1x4}, {2, dots_1x2}, {1, dots_1x1}},
                              {{3, dots_2x3}, {2, dots_2x2}, {1, dots_2x1}},
                              {{2, dots_3x2}, {1, dots_3x1}}};

@@ -3,7 +3,7 @@
 // more, and gives those that fit to multiply_panel.
 // A kind is made of <kind>_sum_<words>(lines, digits, step, count, total), which adds exact sums over `count` lines of
 // codes times that many words of digits each, `step` bytes apart: total[2*j], total[2*j + 1] are those of
-// word j and rows 0..7, 8..15.
+// word j and rows 0..7, 8..15. Of a kind that is FRESH it sets them.
 #ifndef QB_PANEL_YMM_H
 #define QB_PANEL_YMM_H
 
@@ -15,22 +15,22 @@ QB_TARGET_BEGIN(QB_TARGET_AVX2)
 // Tiles take as many segments at once as have their digits in NEAR bytes.
 enum { MAX_UNITS = QB_BLOCK_MAX / 4, NEAR = 8192 };
 
-// What the sum of a word starts from, where zero points are all the same.
-QB_INLINE __m256i start_of(const struct qb_panel *w, const int32_t *sum)
-{
-    return w->z ? _mm256_setzero_si256() : broadcast(sum);
-}
+enum sums { STARTED, FRESH, WIDE };
 
 // Adds what segment s gives to the sums of `width` columns, the first of which has the parameters number `at`.
-// wide: as join_words has it, and `total` is without zero points.
-QB_INLINE void end_segment(const int planes, const size_t width, const int wide, const struct qb_panel *w,
+// WIDE: as join_words has it, and `total` is without zero points.
+QB_INLINE void end_segment(const int planes, const size_t width, const enum sums kind, const struct qb_panel *w,
                            const struct qb_activations *x, size_t s, size_t at, __m256i *total, __m256 *out)
 {
+    const int wide = kind == WIDE;
     const size_t words = (size_t)(wide ? (planes + 1) / 2 : planes), lane = s * QB_LANES;
     const int32_t *const sums = x->sums + at * (size_t)planes;
     if (w->z && !wide) {
         const __m256i z[2] = {load(w->z + lane), load(w->z + lane + 8)};
         QB_UNROLL for (size_t j = 0; j < 2 * words * width; j++) take_zero_off(z[j % 2], sums + j / 2, total + j);
+    } else if (kind == FRESH) {
+        QB_UNROLL for (size_t j = 0; j < 2 * words * width; j++)
+            total[j] = _mm256_add_epi32(total[j], broadcast(sums + j / 2));
     }
     const __m256 d[2] = {_mm256_loadu_ps(w->d + lane), _mm256_loadu_ps(w->d + lane + 8)};
     QB_UNROLL for (size_t j = 0; j < 2 * width; j++) {
@@ -53,9 +53,9 @@ struct span {
     size_t fetch;          // lines to fetch ahead with each segment
 };
 
-// A span times `width` columns of `words` words altogether. wide: codes less their zero points and digits are of 16
-// bits, and a unit is two lines.
-#define TILE(kind, wide, planes, width, words)                                                    \
+// A span times `width` columns of `words` words altogether. WIDE sums: codes less their zero points and digits are of
+// 16 bits, and a unit is two lines.
+#define TILE(kind, sums_are, planes, width, words)                                                \
     static void kind##_##planes##x##width(const struct qb_panel *w, const struct qb_activations *x, \
                                           const struct span *span, float *acc)                    \
     {                                                                                             \
@@ -64,15 +64,16 @@ struct span {
         __m256 out[2 * width];                                                                    \
         QB_UNROLL for (size_t j = 0; j < 2 * width; j++) out[j] = _mm256_loadu_ps(acc + 8 * j);   \
         for (size_t s = span->segment; s < span->end; s++) {                                      \
-            const size_t count = (size_t)w->units[s] << wide;                                     \
+            const size_t count = (size_t)w->units[s] << (sums_are == WIDE);                       \
             __m256i total[2 * words];                                                             \
             QB_UNROLL for (size_t j = 0; j < 2 * words; j++)                                      \
-                total[j] = wide ? _mm256_setzero_si256()                                          \
-                                : start_of(w, x->sums + (s * x->cols + span->col) * planes + j / 2); \
+                total[j] = sums_are != STARTED || w->z                                            \
+                               ? _mm256_setzero_si256()                                           \
+                               : broadcast(x->sums + (s * x->cols + span->col) * planes + j / 2); \
             for (size_t i = s * span->fetch; i < (s + 1) * span->fetch; i++)                      \
                 QB_PREFETCH(w->ahead + i * LINE);                                                 \
             kind##_sum_##words(lines, digits, step, count, total);                                \
-            end_segment(planes, width, wide, w, x, s, s * x->cols + span->col, total, out);       \
+            end_segment(planes, width, sums_are, w, x, s, s * x->cols + span->col, total, out);   \
             lines += count * LINE;                                                                \
             digits += count * step;                                                               \
         }                                                                                         \
