@@ -97,6 +97,9 @@ def test_to_floats(tmp_path, gguf_model, type, chunk, monkeypatch):
     assert report["total"]["after"] == out.stat().st_size
 
 
+WEIGHED_BY_SIZE = {"iq1_m", "iq2_xxs", "iq2_xs", "iq2_s", "iq4_nl", "iq4_xs"}
+
+
 def by_size(x):
     squares = np.square(x.astype(np.float32).reshape(*x.shape[:-1], -1, 32))
     return np.sqrt(squares.mean(axis=-1, keepdims=True) + squares).reshape(x.shape)
@@ -115,7 +118,7 @@ def test_to_blocks(tmp_path, gguf_model, type, monkeypatch):
         if isinstance(x, pyqbits.QArray) and x.format.name == type:
             assert opened[name].tobytes() == x.tobytes()
         elif name in QUANTIZED and opened.tensors[name].type == type:
-            weights = by_size(numbers(x)) if type in ("iq4_nl", "iq4_xs") else None
+            weights = by_size(numbers(x)) if type in WEIGHED_BY_SIZE else None
             expected = pyqbits.quantize(numbers(x), type, importance=weights)
             assert opened[name].tobytes() == expected.tobytes()
         if name in QUANTIZED - {"blk.0.odd.weight"}:

@@ -24,8 +24,8 @@ from .results import Result, report, show_fallbacks
 QUANTIZATION_VERSION = 2  # of the blocks' layout
 
 # Types whose larger values count for more where neither a search nor importance is given: a language model
-# loses less by iq4_nl then, at hardly more error.
-BY_SIZE = ("iq4_nl", "iq4_xs")
+# loses less by these then, at a little more error; by iq1_s and the iq3 types it does not.
+BY_SIZE = ("iq4_nl", "iq4_xs", "iq1_m", "iq2_xxs", "iq2_xs", "iq2_s")
 
 
 @dataclass(frozen=True)
