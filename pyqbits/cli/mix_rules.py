@@ -27,12 +27,17 @@ MIXES = {
     "iq2_xs": Mix("iq2_xs", 20), "iq2_s": Mix("iq2_xs", 28), "iq2_m": Mix("iq2_s", 29),
     "iq3_xxs": Mix("iq3_xxs", 23), "iq3_xs": Mix("iq3_s", 22), "iq3_s": Mix("iq3_s", 26),
     "iq3_m": Mix("iq3_s", 27), "iq4_nl": Mix("iq4_nl", 25), "iq4_xs": Mix("iq4_xs", 30),
+    "q1_0": Mix("q1_0", 40), "q2_0": Mix("q2_0", 41), "tq1_0": Mix("tq1_0", 36), "tq2_0": Mix("tq2_0", 37),
+    "mxfp4_moe": Mix("mxfp4", 38),
 }  # fmt: skip
 
 # The smallest mixes have rules of their own, and one better type each for what matters most.
 SMALLEST = {
     "iq1_s": "q2_K", "iq1_m": "q2_K", "iq2_xxs": "q2_K", "iq2_xs": "q2_K", "iq2_s": "iq3_s", "iq2_m": "iq3_s",
 }  # fmt: skip
+
+# What embeddings get in other mixes, where they are not their main type.
+EMBEDDED = {"iq3_xxs": "iq3_s", "q2_0": "q4_K", "tq1_0": "q4_K", "tq2_0": "q4_K"}
 
 # What a weight is, by the first of these that its name has.
 KINDS = {
@@ -85,11 +90,13 @@ class Model:
         base, name, what = MIXES[mix].base, info.name, kind(info.name)
         if name == "output.weight" or (name in EMBEDDINGS and self.tied):
             return self.output_type(info, mix)
+        if mix == "mxfp4_moe":  # experts are together in one tensor
+            return base if len(info.shape) > 2 and info.shape[-3] > 1 else "q8_0"
         place = self.places.get(name, layer(name))
         if mix in SMALLEST:
             return SMALLEST[mix] if name in EMBEDDINGS else self.smallest_type(what, place, mix)
         if name in EMBEDDINGS:
-            return "iq3_s" if mix == "iq3_xxs" else base
+            return EMBEDDED.get(mix, base)
         if what == "value":
             return "q8_0" if self.experts == 8 else self.value_type(place, mix)
         if what == "key" and self.experts == 8:
@@ -109,7 +116,7 @@ class Model:
     def output_type(self, info: gguf.TensorInfo, mix: str) -> str:
         """Of the matrix that makes a word of what the last layer says."""
         base = MIXES[mix].base
-        if self.falcon or base == "q8_0" or info.shape[-1] % TYPES[base].block:
+        if self.falcon or mix in ("q8_0", "mxfp4_moe") or info.shape[-1] % TYPES[base].block:
             return "q8_0"
         return "q5_K" if mix in SMALLEST or mix == "iq3_xxs" else "q6_K"
 

@@ -18,10 +18,7 @@ from .mix_rules import EMBEDDINGS, MIXES, Model
 FLOATS = ("f32", "f16", "bf16")
 
 # Types that stand for a whole file of them and are no mixes.
-FILE_TYPES = {
-    "q3_K": 11, "q4_K": 14, "q5_K": 16, "tq1_0": 36, "tq2_0": 37, "mxfp4": 38, "nvfp4": 39, "q1_0": 40,
-    "q2_0": 41,
-}  # fmt: skip
+FILE_TYPES = {"q3_K": 11, "q4_K": 14, "q5_K": 16, "mxfp4": 38, "nvfp4": 39}
 
 # What takes the place of a type whose blocks do not divide a row; where that does not fit either, f16.
 FALLBACKS = {

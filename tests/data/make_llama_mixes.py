@@ -50,8 +50,8 @@ MODELS = (
 LINE = re.compile(r"^\[ *\d+/ *\d+\] +(\S+) +- \[.*\], type = +\w+, size = (?:.*\((\w+)\))?", re.MULTILINE)
 
 
-def planned(path: Path, mix: str, importance) -> dict[str, str]:
-    """The types of all tensors, from what llama.cpp says that it would do."""
+def planned(path: Path, mix: str, importance) -> dict[str, str] | None:
+    """The types of all tensors, from what llama.cpp says that it would do; None if rows do not fit."""
     said: list[str] = []
     listen = llama_cpp.llama_log_callback(lambda level, text, data: said.append(text.decode()))
     llama_cpp.llama_log_set(listen, None)
@@ -60,6 +60,8 @@ def planned(path: Path, mix: str, importance) -> dict[str, str]:
     if importance:
         options.imatrix = importance
     failed = llama_cpp.llama_model_quantize(str(path).encode(), b"", ctypes.byref(options))
+    if failed and "no tensor type fallback" in "".join(said):
+        return None
     types = {name: type or "f32" for name, type in LINE.findall("".join(said))}
     if failed or types.keys() != gguf.open(path).tensors.keys():
         sys.exit(f"llama.cpp failed for {mix}:\n{''.join(said)[-2000:]}")
@@ -86,8 +88,9 @@ def main() -> None:
             path = Path(folder) / "model.gguf"
             write_zeros(path, llama_model(**model))
             names = [mix for mix in MIXES if MIXES[mix].base not in FLOATS]
-            plain = {mix: by_part(planned(path, mix, None)) for mix in names}
-            weighted = {mix: by_part(planned(path, mix, importance)) for mix in names}
+            found = {mix: planned(path, mix, None) for mix in names}
+            plain = {mix: by_part(types) for mix, types in found.items() if types}
+            weighted = {mix: by_part(planned(path, mix, importance)) for mix in plain}
             weighted = {mix: types for mix, types in weighted.items() if types != plain[mix]}
             lines = [f"{json.dumps(mix)}: {json.dumps(types)}" for mix, types in plain.items()]
             plain_text = ",\n  ".join(lines)
