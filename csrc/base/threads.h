@@ -8,14 +8,14 @@
 
 enum { QB_MOST_THREADS = 256 };
 
-// How many threads to cut `bytes` of traffic (or what takes as long) into, at most `pieces`: 1 where
-// waking others would cost more than it gains.
+// How many parts to cut `bytes` of traffic (or what takes as long) into, at most `pieces` and QB_MOST_THREADS: 1 where
+// waking others would cost more than it gains, else a few for each thread, for one to take what another is late with.
 size_t qb_parts(size_t bytes, size_t pieces);
 
-// Runs task(context, part, parts) for every part, each on a thread of its own where the pool is free
-// (the caller's among them), else one after another here: a call from within a task, or from a second
-// thread meanwhile, is correct and does not wait. Nor does the caller wait for a thread that has not begun its
-// part: it runs that too. Returns when all are done. Workers have the default floating-point environment.
+// Runs task(context, part, parts) for every part, on as many threads as there are where the pool is free (the caller's
+// among them), else one after another here: a call from within a task, or from a second thread meanwhile, is correct
+// and does not wait. Each thread starts with parts of its own, the same ones in every call, and goes on with what others
+// have not begun. Returns when all are done. Workers have the default floating-point environment.
 typedef void qb_task_fn(void *context, size_t part, size_t parts);
 void qb_parallel(size_t parts, qb_task_fn *task, void *context);
 
