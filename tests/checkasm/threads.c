@@ -39,6 +39,22 @@ static void nested_part(void *context, size_t part, size_t parts)
     ((int *)context)[part] = all_once(5);
 }
 
+// Part 4 of 8, where another thread's share begins, is through when all others are: whoever has it, the rest of its
+// share must be taken over.
+struct slow {
+    qb_atomic_int done;
+    int waited;
+};
+
+static void slow_part(void *context, size_t part, size_t parts)
+{
+    struct slow *const slow = context;
+    const uint64_t limit = qb_now_us() + 10000000;
+    while (part == 4 && qb_atomic_load(&slow->done) < (int)parts - 1 && qb_now_us() < limit) qb_yield();
+    if (part == 4) slow->waited = qb_atomic_load(&slow->done) == (int)parts - 1;
+    qb_atomic_add(&slow->done, 1);
+}
+
 // Each call finds the workers at another point of spinning, falling asleep and waking.
 static void check_gaps(void)
 {
@@ -111,6 +127,11 @@ static void check(const struct qb_kernels *ref, const struct qb_kernels *test)
         qb_parallel(4, nested_part, nested);
         for (int i = 0; i < 4; i++) ck_true("nested parts", nested[i]);
         check_gaps();
+        for (int i = 0; n > 1 && i < 50; i++) {
+            struct slow slow = {QB_ATOMIC_INIT(0), 0};
+            qb_parallel(8, slow_part, &slow);
+            ck_true("all parts but the slow one", slow.waited && qb_atomic_load(&slow.done) == 8);
+        }
         check_callers();
         for (int i = 0; i < 6; i++) check_fork(i & 1);
     }
