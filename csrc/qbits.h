@@ -118,8 +118,8 @@ void qb_cpu_brand(char *out49);                 // at most 48 bytes and a zero
 // them; results do not depend on it. Calls may come from many threads at once: one has the pool, the
 // others run by themselves. A forked child starts without threads. The number starts as that of the
 // CPUs this process may use, or the environment variable PYQBITS_NUM_THREADS; PYQBITS_SPIN_US (30) is
-// how long idle threads look out for work before they sleep. No call waits for one to wake up: what no other
-// thread has begun when the caller is through with its own part, the caller does too.
+// how long idle threads look out for work before they sleep. No call waits for one to wake up: a thread that
+// is through with its own part of a call takes over what others have not begun.
 
 int qb_num_threads(void);
 int qb_set_num_threads(int n); // 1 to 256

@@ -96,8 +96,9 @@ def set_num_threads(n: int) -> None:
     """Use `n` threads (1 to 256) in large calls from now on, the calling one among them.
 
     Threads start with the first call that wants them; they spin for ``PYQBITS_SPIN_US`` (30) microseconds
-    after it, then sleep. A call wakes them, but does what they have not begun itself rather than wait. Calls
-    that meet another one's use of the pool run on their own thread alone.
+    after it, then sleep. A call wakes them, but does not wait: a thread that is through with its own part
+    takes over what others have not begun. Calls that meet another one's use of the pool run on their own
+    thread alone.
 
     Examples
     --------
