@@ -151,9 +151,12 @@ static void forget_threads(void)
     qb_atomic_store(&pool.owned, 0);
 }
 
-// With the mutex, which it gives back.
+// Who has the mutex is just falling asleep or waking, which takes less time than to sleep for it.
 static void wake_sleepers(void)
 {
+    int tries = 100;
+    while (!qb_mutex_try_lock(&pool.mutex) && --tries) qb_pause();
+    if (!tries) qb_mutex_lock(&pool.mutex);
     pool.calls++;
     qb_mutex_unlock(&pool.mutex);
     qb_condition_wake_all(&pool.wake);
@@ -164,8 +167,7 @@ static void offer_shares(size_t sharers)
     qb_atomic_store(&pool.running, (int)sharers - 1);
     for (size_t i = 0; i < sharers; i++) qb_atomic_store(&pool.shares[i].taken, 0);
     for (size_t i = 1; i < sharers; i++) qb_atomic_exchange(&pool.shares[i].offered, 1);
-    // Who has the mutex is just falling asleep or waking: not worth waiting for, since the caller can do all parts.
-    if (qb_atomic_add(&pool.sleepers, 0) && qb_mutex_try_lock(&pool.mutex)) wake_sleepers();
+    if (qb_atomic_add(&pool.sleepers, 0)) wake_sleepers();
 }
 
 // Ends the workers before the library's memory goes away. A pool that is in use is left alone.
@@ -173,7 +175,6 @@ static void stop_threads(void)
 {
     if (qb_atomic_exchange(&pool.owned, 1)) return;
     qb_atomic_store(&pool.stop, 1);
-    qb_mutex_lock(&pool.mutex);
     wake_sleepers();
     for (int i = 0; i < pool.workers; i++) qb_thread_join(pool.threads[i]);
     pool.workers = 0;
