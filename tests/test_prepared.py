@@ -89,6 +89,22 @@ def test_few_columns_of_long_rows(isa, cols, group, zero):
             assert qb.matmul(x, p.T, activations=activations).tobytes() == want.tobytes()
 
 
+@pytest.mark.parametrize(
+    "name",
+    ["int1_row", "int2_g32", "int3_g32", "uint4_g32", "int6_g128", "int8_g32", "q4_K", "q2_K", "iq4_nl"],
+)
+def test_many_columns_of_whole_octets(isa, name):
+    """More columns than a chunk has, which some tiers leave in code planes, and more than one stretch."""
+    q = matrix(20, 4608, name)
+    p = q.prepare()
+    x = np.random.default_rng(6).standard_normal((70, 4608), np.float32)
+    for activations in ACTIVATIONS:
+        want = qb.matmul(x, q.T, activations=activations)
+        for n, threads in ((13, 1), (70, 1), (70, 3)):
+            with qb.threads(threads):
+                assert qb.matmul(x[:n], p.T, activations=activations).tobytes() == want[:n].tobytes()
+
+
 def test_large_matrices_start_on_a_page():
     q = matrix(2064, 4096, "int4_g32")
     p = q.prepare()
